@@ -1,0 +1,2 @@
+"""conformance."""
+__version__="0.1.0"

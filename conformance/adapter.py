@@ -1,0 +1,65 @@
+"""The plug-in for one framework: an entry point in the group `conformance.adapters`.
+
+An adapter must not import its framework before `start` is called, and is started in a worker process
+only. It runs the framework's own layer: it never computes a step itself. A third party ships one by
+declaring the entry point; `docs/adapter.md` walks through a complete one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import TYPE_CHECKING, Protocol
+
+from conformance.errors import ConformanceError
+from conformance.layer import nearest
+
+if TYPE_CHECKING:
+    from conformance.trace import Request, Trace
+
+GROUP = "conformance.adapters"
+
+
+class Adapter(Protocol):
+    """What the engine asks of a framework.
+
+    `requires` are the modules whose absence makes the adapter unavailable; `install` is the command
+    that brings them; `dtypes` are the formats that the framework computes in.
+    """
+
+    name: str
+    requires: tuple[str, ...]
+    install: str
+    dtypes: tuple[str, ...]
+
+    def start(self) -> Mapping[str, str]:
+        """Import the framework in this (worker) process and return the versions that matter."""
+        ...
+
+    def subjects(self, request: Request) -> Sequence[str]:
+        """The names of the framework's own layers that can express `request` (whose subject is empty).
+
+        Called before `start`, in any process. Raises Unsupported, with the reason, where there is none.
+        """
+        ...
+
+    def run(self, request: Request) -> Trace:
+        """Build the subject from the canonical weights, read them back, run it plain, run it observed.
+
+        Raises Unsupported where the framework turns out not to have the dtype or option.
+        """
+        ...
+
+
+def adapter_names() -> list[str]:
+    """The names of the installed adapters, without loading any."""
+    return sorted({e.name for e in metadata.entry_points(group=GROUP)})
+
+
+def load(name: str) -> Adapter:
+    """The adapter called `name`. Raises ConformanceError for an unknown one."""
+    for entry in metadata.entry_points(group=GROUP, name=name):
+        made: Adapter = entry.load()()
+        return made
+    names = adapter_names()
+    raise ConformanceError(f"unknown adapter {name!r}{nearest(name, names)}; installed are {', '.join(names)}")
