@@ -1,0 +1,42 @@
+"""The oracle: the canonical layers, one file per family, in NumPy and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from conformance.errors import ConformanceError
+from conformance.layer import Layer, nearest
+
+# Where each layer is defined; a family is imported when one of its layers is asked for.
+_FAMILIES = {
+    "scaled_dot_product_attention": "attention",
+    "multi_head_attention": "multi_head_attention",
+    "rotary_embedding": "rotary",
+    "linear": "linear",
+    "softmax": "softmax",
+    "layer_norm": "normalization",
+    "gelu": "activation",
+    "lstm": "recurrent",
+    "conv2d": "convolution",
+    "sequential": "sequential",
+}
+
+
+def layer_names() -> list[str]:
+    """The names of all layers, in the order of CANON."""
+    return list(_FAMILIES)
+
+
+def get_layer(name: str, config: Mapping[str, Any] | None = None) -> Layer:
+    """The layer called `name`; a composite is made to fit `config`.
+
+    Raises ConformanceError for an unknown name.
+    """
+    family = _FAMILIES.get(name)
+    if family is None:
+        raise ConformanceError(f"unknown layer {name!r}{nearest(name, _FAMILIES)}; `conformance list layers` has them all")
+    module = import_module(f"conformance.layers.{family}")
+    layer: Layer = module.make(config or {}) if name == "sequential" else module.LAYERS[name]
+    return layer

@@ -1,0 +1,79 @@
+"""Elementwise functions, and how far frameworks' implementations of them may be off.
+
+An error bound is `k u |f| + a u`, in unit roundoffs u of the format in which the function is evaluated.
+k and a are one deviation, of which a tolerance is eight; they cover the largest error that
+`python benchmarks/elementwise_errors.py` measured in NumPy, PyTorch, JAX, TensorFlow and ONNX Runtime,
+for float32 and float64. Library sigmoids and error functions are off by millions of ulps in their tails,
+yet by little absolutely: that is what `a` is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Function = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Elementwise:
+    """A scalar function with its error constants, applied to every element.
+
+    `function` computes in float64. `relative` and `absolute` are k and a. Arguments below `low` are
+    outside the domain and are taken as `low` when a deviation is followed through the function.
+    """
+
+    name: str
+    function: Function
+    relative: float = 1.0
+    absolute: float = 0.0
+    low: float = -np.inf
+
+    def __call__(self, x: Any) -> Any:
+        """The function of `x`, an ndarray or a rounding-aware array of any shape."""
+        apply = getattr(x, "apply", None)
+        return self.function(x) if apply is None else apply(self)
+
+
+def _erf(x: NDArray[Any]) -> NDArray[Any]:
+    from scipy.special import erf  # imported late: SciPy doubles the start-up
+
+    return np.asarray(erf(x))
+
+
+def _sigmoid(x: NDArray[Any]) -> NDArray[Any]:
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, e) / (1 + e)
+
+
+def _hard_sigmoid(x: NDArray[Any]) -> NDArray[Any]:
+    return np.clip(x / 6 + 0.5, 0, 1)
+
+
+def _hard_sigmoid_fifth(x: NDArray[Any]) -> NDArray[Any]:
+    return np.clip(0.2 * x + 0.5, 0, 1)
+
+
+erf = Elementwise("erf", _erf, 2.0, 1.0)
+sigmoid = Elementwise("sigmoid", _sigmoid, 2.0, 2.0)
+hard_sigmoid = Elementwise("hard_sigmoid", _hard_sigmoid, 2.0, 1.0)
+hard_sigmoid_fifth = Elementwise("hard_sigmoid_fifth", _hard_sigmoid_fifth, 2.0, 1.0)
+relu = Elementwise("relu", lambda x: np.maximum(x, 0), 0.0)
+
+# NumPy's own functions, reached through its protocols.
+UFUNCS: dict[np.ufunc, Elementwise] = {
+    np.exp: Elementwise("exp", np.exp, 2.0),
+    np.log: Elementwise("log", np.log, 2.0, 1.0, low=0.0),
+    np.sqrt: Elementwise("sqrt", np.sqrt, 1.0, low=0.0),
+    np.square: Elementwise("square", np.square, 1.0),
+    np.tanh: Elementwise("tanh", np.tanh, 2.0, 1.0),
+    np.sin: Elementwise("sin", np.sin, 2.0, 1.0),
+    np.cos: Elementwise("cos", np.cos, 2.0, 1.0),
+    np.absolute: Elementwise("absolute", np.absolute, 0.0),
+}

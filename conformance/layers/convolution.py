@@ -1,0 +1,127 @@
+"""Convolution, as the field says it: a correlation of a padded input with a kernel.
+
+Everything is written for any number of spatial axes; the input is `batch *space in`, the kernel
+`*space in/groups out`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conformance.errors import ConformanceError
+from conformance.layer import Layer
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from conformance.array import Array
+
+Padding = str | Sequence[Sequence[int]]
+
+
+def per_axis(value: int | Sequence[int], axes: int) -> tuple[int, ...]:
+    """One number per spatial axis, from one for all or one for each."""
+    return (value,) * axes if isinstance(value, int) else tuple(value)
+
+
+def margins(
+    padding: Padding, sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilation: Sequence[int]
+) -> list[tuple[int, int]]:
+    """How many zeros go before and after each spatial axis.
+
+    "same" gives ceil(size / stride) outputs; the odd zero goes after ("same-upper") or before
+    ("same-lower"). "symmetric" is torch's kernel // 2 on both sides.
+    """
+    if not isinstance(padding, str):
+        return [(int(before), int(after)) for before, after in padding]
+    extents = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    if padding == "valid":
+        return [(0, 0)] * len(sizes)
+    if padding == "symmetric":
+        return [(extent // 2, extent // 2) for extent in extents]
+    if padding == "causal":
+        return [(extent - 1, 0) for extent in extents]
+    if padding not in ("same-upper", "same-lower"):
+        raise ConformanceError(
+            f"unknown padding {padding!r}; it can be 'valid', 'same-upper', 'same-lower', 'causal' or pairs"
+        )
+    pairs = []
+    for size, extent, stride in zip(sizes, extents, strides, strict=True):
+        total = max((math.ceil(size / stride) - 1) * stride + extent - size, 0)
+        small, large = total // 2, total - total // 2
+        pairs.append((small, large) if padding == "same-upper" else (large, small))
+    return pairs
+
+
+def padded(
+    x: Float[Array, "batch *space in"],
+    kernel: Float[Array, "*window in_per_group out"],
+    strides: int,
+    padding: Padding,
+    dilation: int,
+    *,
+    conv_same_padding: str = "<config>",
+) -> Float[Array, "batch *padded in"]:
+    axes = x.ndim - 2
+    if conv_same_padding != "<config>" and isinstance(padding, str) and padding.startswith("same"):
+        padding = conv_same_padding
+    pairs = margins(padding, x.shape[1:-1], kernel.shape[:axes], per_axis(strides, axes), per_axis(dilation, axes))
+    return np.pad(x, [(0, 0), *pairs, (0, 0)]) if any(map(any, pairs)) else x
+
+
+def windows(x: Array, size: Sequence[int], strides: Sequence[int], dilation: Sequence[int]) -> Array:
+    """Every window of a padded `batch *space channel`: `batch *out channel *window`."""
+    axes = tuple(range(1, x.ndim - 1))
+    extents = tuple((k - 1) * d + 1 for k, d in zip(size, dilation, strict=True))
+    whole = np.lib.stride_tricks.sliding_window_view(x, extents, axis=axes)  # type: ignore[call-overload]
+    step = [slice(None), *(slice(None, None, s) for s in strides), slice(None)]
+    return whole[(*step, *(slice(None, None, d) for d in dilation))]  # type: ignore[no-any-return]
+
+
+def convolved(
+    padded: Float[Array, "batch *padded in"],
+    kernel: Float[Array, "*window in_per_group out"],
+    strides: int,
+    dilation: int,
+    groups: int,
+    *,
+    conv_flip: str = "correlation",
+    conv_groups: str = "contiguous",
+) -> Float[Array, "batch *space out"]:
+    axes = padded.ndim - 2
+    if conv_flip == "convolution":
+        kernel = np.flip(kernel, axis=tuple(range(axes)))
+    size, (per_group, out) = kernel.shape[:axes], kernel.shape[axes:]
+    seen = windows(padded, size, per_axis(strides, axes), per_axis(dilation, axes))
+    space = seen.shape[1 : 1 + axes]
+    rows = seen.shape[0] * math.prod(space)
+    seen = np.reshape(seen, (rows, groups, per_group * math.prod(size)))
+    # Channels go before the window's axes, and each group of input channels meets its own outputs.
+    kernel = np.reshape(np.moveaxis(kernel, -2, 0), (per_group * math.prod(size), groups, out // groups))
+    result = np.swapaxes(seen, 0, 1) @ np.swapaxes(kernel, 0, 1)
+    result = np.swapaxes(result, 0, 1) if conv_groups == "contiguous" else np.moveaxis(result, 0, -1)
+    return np.reshape(result, (padded.shape[0], *space, out))
+
+
+def output(
+    convolved: Float[Array, "batch *space out"], bias: Float[Array, "out"] | None = None
+) -> Float[Array, "batch *space out"]:
+    return convolved if bias is None else convolved + bias
+
+
+conv2d = Layer.define(
+    "conv2d",
+    summary="A two-dimensional correlation of the padded input with a kernel.",
+    formula="output[p] = sum over offsets o and channels of padded[stride p + dilation o] * kernel[o] + bias",
+    source="Dumoulin and Visin, A guide to convolution arithmetic for deep learning (2016)",
+    inputs={"x": "batch height width in"},
+    weights={"kernel": "window_height window_width in/groups out", "bias?": "out"},
+    config={"strides": 1, "padding": "valid", "dilation": 1, "groups": 1},
+    steps={"padded": padded, "convolved": convolved, "output": output},
+)
+
+LAYERS = {"conv2d": conv2d}

@@ -1,0 +1,158 @@
+"""Recurrent layers: a cell, defined for one time step, and scanned along time.
+
+`hidden_before` and `cell_before` are what the time step before left. Gates stand side by side in the
+kernels, in the order i, f, g, o.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conformance.layer import Layer, Scan
+from conformance.layers.activation import activate
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from conformance.array import Array
+
+
+def gate(index: int, x: Array, hidden: Array, kernel: Array, recurrent_kernel: Array, bias: Array | None) -> Array:
+    """The pre-activation of the gate at `index` of four."""
+    unit = recurrent_kernel.shape[-1] // 4
+    part = slice(index * unit, (index + 1) * unit)
+    total = x @ kernel[:, part] + hidden @ recurrent_kernel[:, part]
+    return total if bias is None else total + bias[part]
+
+
+def _form(name: str, choice: str) -> str:
+    if choice == "<config>":
+        return name
+    return "hard_sigmoid_fifth" if choice == "hard_sigmoid" else choice
+
+
+def _bias(bias: Array | None, choice: str) -> Array | None:
+    return bias * 2.0 if bias is not None and choice == "doubled" else bias
+
+
+def input_gate(
+    x: Float[Array, "batch in"],
+    hidden_before: Float[Array, "batch state"],
+    kernel: Float[Array, "in gates"],
+    recurrent_kernel: Float[Array, "state gates"],
+    recurrent_activation: str,
+    bias: Float[Array, "gates"] | None = None,
+    *,
+    lstm_bias: str = "sum",
+    lstm_recurrent_activation: str = "<config>",
+) -> Float[Array, "batch unit"]:
+    inner = gate(0, x, hidden_before, kernel, recurrent_kernel, _bias(bias, lstm_bias))
+    return activate(_form(recurrent_activation, lstm_recurrent_activation), inner)
+
+
+def forget_gate(
+    x: Float[Array, "batch in"],
+    hidden_before: Float[Array, "batch state"],
+    kernel: Float[Array, "in gates"],
+    recurrent_kernel: Float[Array, "state gates"],
+    recurrent_activation: str,
+    bias: Float[Array, "gates"] | None = None,
+    *,
+    lstm_bias: str = "sum",
+    lstm_forget_bias: str = "0",
+    lstm_recurrent_activation: str = "<config>",
+) -> Float[Array, "batch unit"]:
+    inner = gate(1, x, hidden_before, kernel, recurrent_kernel, _bias(bias, lstm_bias))
+    if lstm_forget_bias != "0":
+        inner = inner + float(lstm_forget_bias)
+    return activate(_form(recurrent_activation, lstm_recurrent_activation), inner)
+
+
+def cell_candidate(
+    x: Float[Array, "batch in"],
+    hidden_before: Float[Array, "batch state"],
+    kernel: Float[Array, "in gates"],
+    recurrent_kernel: Float[Array, "state gates"],
+    activation: str,
+    bias: Float[Array, "gates"] | None = None,
+    *,
+    lstm_bias: str = "sum",
+) -> Float[Array, "batch unit"]:
+    return activate(activation, gate(2, x, hidden_before, kernel, recurrent_kernel, _bias(bias, lstm_bias)))
+
+
+def output_gate(
+    x: Float[Array, "batch in"],
+    hidden_before: Float[Array, "batch state"],
+    kernel: Float[Array, "in gates"],
+    recurrent_kernel: Float[Array, "state gates"],
+    recurrent_activation: str,
+    bias: Float[Array, "gates"] | None = None,
+    *,
+    lstm_bias: str = "sum",
+    lstm_recurrent_activation: str = "<config>",
+) -> Float[Array, "batch unit"]:
+    inner = gate(3, x, hidden_before, kernel, recurrent_kernel, _bias(bias, lstm_bias))
+    return activate(_form(recurrent_activation, lstm_recurrent_activation), inner)
+
+
+def cell(
+    input_gate: Float[Array, "batch unit"],
+    forget_gate: Float[Array, "batch unit"],
+    cell_candidate: Float[Array, "batch unit"],
+    cell_before: Float[Array, "batch unit"],
+) -> Float[Array, "batch unit"]:
+    return forget_gate * cell_before + input_gate * cell_candidate
+
+
+def hidden(
+    output_gate: Float[Array, "batch unit"], cell: Float[Array, "batch unit"], activation: str
+) -> Float[Array, "batch unit"]:
+    return output_gate * activate(activation, cell)
+
+
+def output(
+    hidden: Float[Array, "batch unit"], projection: Float[Array, "unit state"] | None = None
+) -> Float[Array, "batch state"]:
+    return hidden if projection is None else hidden @ projection
+
+
+def at_rest(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The states before the first time step, where none are given: zeros."""
+    batch, (state, gates) = values["x"].shape[0], values["recurrent_kernel"].shape
+    return {"initial_hidden": np.zeros((batch, state)), "initial_cell": np.zeros((batch, gates // 4))}
+
+
+lstm = Layer.define(
+    "lstm",
+    summary="A recurrent layer whose cell state is kept, forgotten and shown by gates.",
+    formula="c = f * c_before + i * g;  h = o * tanh(c);  i, f, o = sigmoid(...), g = tanh(x W + h_before U + b)",
+    source="Hochreiter and Schmidhuber (1997), with the forget gate of Gers, Schmidhuber, Cummins (2000); "
+    "the projection: Sak, Senior, Beaufays (2014)",
+    inputs={"x": "batch time in", "initial_hidden?": "batch state", "initial_cell?": "batch unit"},
+    weights={
+        "kernel": "in 4*unit",
+        "recurrent_kernel": "state 4*unit",
+        "bias?": "4*unit",
+        "projection?": "unit state",
+    },
+    config={"direction": "forward", "activation": "tanh", "recurrent_activation": "sigmoid"},
+    steps={
+        "input_gate": input_gate,
+        "forget_gate": forget_gate,
+        "cell_candidate": cell_candidate,
+        "output_gate": output_gate,
+        "cell": cell,
+        "hidden": hidden,
+        "output": output,
+    },
+    scan=Scan(
+        over=("x",), carry={"hidden_before": ("output", "initial_hidden"), "cell_before": ("cell", "initial_cell")}
+    ),
+    initial=at_rest,
+)
+
+LAYERS = {"lstm": lstm}
