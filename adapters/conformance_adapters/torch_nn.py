@@ -1,0 +1,352 @@
+"""PyTorch: its own layers, and a user's module that a fixture brings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from conformance.errors import Unsupported
+from conformance.layout import Parameter
+from conformance_adapters.subject import FrameworkAdapter, Subject
+from conformance_adapters.torch_attention import (
+    MultiheadAttention,
+    ProjectedDotProductAttention,
+    ScaledDotProductAttention,
+)
+from conformance_adapters.torch_source import TorchSource
+from conformance_adapters.torch_subject import TorchSubject
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from conformance.trace import Entry, Request, Trace
+
+
+class Linear(TorchSubject):
+    """torch.nn.Linear."""
+
+    name: ClassVar[str] = "torch.nn.Linear"
+    layer: ClassVar[str] = "linear"
+
+    def make(self) -> torch.nn.Module:
+        """The module, with or without a bias."""
+        from torch.nn import Linear as Module
+
+        return Module(*self.request.weights["kernel"].shape, bias="bias" in self.request.weights)
+
+    def layouts(self) -> Sequence[Parameter]:
+        """`out in`."""
+        return [Parameter("weight", "kernel", "in out -> out in"), Parameter("bias", "bias", "out -> out")]
+
+    def forward(self) -> torch.Tensor:
+        """`* out`."""
+        return self.module(self.inputs["x"])
+
+
+class LayerNorm(TorchSubject):
+    """torch.nn.LayerNorm over the last `axes` axes."""
+
+    name: ClassVar[str] = "torch.nn.LayerNorm"
+    layer: ClassVar[str] = "layer_norm"
+
+    def make(self) -> torch.nn.Module:
+        """The module; without a scale and a bias it has no parameters."""
+        from torch.nn import LayerNorm as Module
+
+        weights = self.request.weights
+        return Module(
+            self._shape,
+            eps=self.config["epsilon"],
+            elementwise_affine="scale" in weights or "bias" in weights,
+            bias="bias" in weights,
+        )
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return self.request.inputs["x"].shape[-self.config["axes"] :]
+
+    def layouts(self) -> Sequence[Parameter]:
+        """As it is, whatever the number of axes."""
+        axes = " ".join(f"axis{i}" for i in range(self.config["axes"]))
+        return [Parameter("weight", "scale", f"{axes} -> {axes}"), Parameter("bias", "bias", f"{axes} -> {axes}")]
+
+    def neutral(self) -> Mapping[str, NDArray[Any]]:
+        """The module has no bias without a scale."""
+        return {"scale": np.ones(self._shape)} if "bias" in self.request.weights else {}
+
+    def forward(self) -> torch.Tensor:
+        """The shape of x."""
+        return self.module(self.inputs["x"])
+
+
+class Softmax(TorchSubject):
+    """torch.nn.Softmax."""
+
+    name: ClassVar[str] = "torch.nn.Softmax"
+    layer: ClassVar[str] = "softmax"
+
+    def make(self) -> torch.nn.Module:
+        """The module along `axis`."""
+        from torch.nn import Softmax as Module
+
+        return Module(dim=self.config["axis"])
+
+    def forward(self) -> torch.Tensor:
+        """The shape of x."""
+        return self.module(self.inputs["x"])
+
+
+class Gelu(TorchSubject):
+    """torch.nn.GELU."""
+
+    name: ClassVar[str] = "torch.nn.GELU"
+    layer: ClassVar[str] = "gelu"
+
+    @classmethod
+    def refuses(cls, request: Request) -> str | None:
+        """The sigmoid form is not among its approximations."""
+        wanted = request.config["approximation"]
+        return None if wanted in ("none", "tanh") else f"its approximations are 'none' and 'tanh', not {wanted!r}"
+
+    def make(self) -> torch.nn.Module:
+        """The module with `approximate`."""
+        from torch.nn import GELU
+
+        return GELU(approximate=self.config["approximation"])
+
+    def forward(self) -> torch.Tensor:
+        """The shape of x."""
+        return self.module(self.inputs["x"])
+
+
+class Lstm(TorchSubject):
+    """torch.nn.LSTM, `batch_first`.
+
+    It has no reverse direction alone: for "reverse" it is bidirectional, with zeros in the forward half,
+    and the output is the reverse half of what it returns.
+    """
+
+    name: ClassVar[str] = "torch.nn.LSTM"
+    layer: ClassVar[str] = "lstm"
+
+    @classmethod
+    def refuses(cls, request: Request) -> str | None:
+        """Its activations are fixed; sequences of several lengths and projections are not offered here."""
+        config = request.config
+        for option, only in (("activation", "tanh"), ("recurrent_activation", "sigmoid")):
+            if config[option] != only:
+                return f"its {option} is {only}, not {config[option]}"
+        if config["direction"] not in ("forward", "reverse"):
+            return f"direction {config['direction']!r}"
+        if request.inputs.get("lengths") is not None or "projection" in request.weights:
+            return "lengths and projections"
+        return None
+
+    @property
+    def _reverse(self) -> bool:
+        return self.config["direction"] == "reverse"
+
+    @property
+    def _unit(self) -> int:
+        return int(self.request.weights["recurrent_kernel"].shape[0])
+
+    def make(self) -> torch.nn.Module:
+        """The module of one layer."""
+        from torch.nn import LSTM
+
+        return LSTM(
+            self.request.weights["kernel"].shape[0],
+            self._unit,
+            bias="bias" in self.request.weights,
+            batch_first=True,
+            bidirectional=self._reverse,
+        )
+
+    def layouts(self) -> Sequence[Parameter]:
+        """`4*unit in`, the gates in canonical order; two bias vectors that are added."""
+        suffix = "_l0_reverse" if self._reverse else "_l0"
+        own = [
+            Parameter(f"weight_ih{suffix}", "kernel", "in gates -> gates in"),
+            Parameter(f"weight_hh{suffix}", "recurrent_kernel", "unit gates -> gates unit"),
+            Parameter(f"bias_ih{suffix}", "bias", "gates -> gates"),
+            Parameter(f"bias_hh{suffix}", "bias", "gates -> gates", addend=True),
+        ]
+        idle = [  # the forward half, which "reverse" does not use, holds zeros
+            Parameter("weight_ih_l0", "kernel", "in gates -> gates in", addend=True),
+            Parameter("weight_hh_l0", "recurrent_kernel", "unit gates -> gates unit", addend=True),
+            Parameter("bias_ih_l0", "bias", "gates -> gates", addend=True),
+            Parameter("bias_hh_l0", "bias", "gates -> gates", addend=True),
+        ]
+        return own + idle if self._reverse else own
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        given = [request.inputs.get(n) for n in ("initial_hidden", "initial_cell")]
+        self.initial = None if given[0] is given[1] is None else tuple(self._state(g) for g in given)
+
+    def _state(self, given: NDArray[Any] | None) -> torch.Tensor:
+        used = np.zeros((len(self.request.inputs["x"]), self._unit)) if given is None else given
+        return self.tensor(np.stack([np.zeros_like(used), used] if self._reverse else [used]))
+
+    def forward(self) -> torch.Tensor:
+        """`batch time unit`."""
+        output = self.module(self.inputs["x"], self.initial)[0]
+        return output[..., self._unit :] if self._reverse else output
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+
+
+def _pads(request: Request) -> tuple[tuple[int, int], tuple[int, int]]:
+    """((top, bottom), (left, right)) that the config asks for.
+
+    "same" gives every axis ceil(size / stride) outputs; an odd pixel goes to the end with "same-upper".
+    """
+    config = request.config
+    padding = config["padding"]
+    if padding == "valid":
+        return (0, 0), (0, 0)
+    if padding not in ("same-upper", "same-lower"):
+        (top, bottom), (left, right) = padding
+        return (int(top), int(bottom)), (int(left), int(right))
+    pads = []
+    sizes, kernels = request.inputs["x"].shape[1:3], request.weights["kernel"].shape[:2]
+    for size, kernel, stride, dilation in zip(
+        sizes, kernels, _pair(config["strides"]), _pair(config["dilation"]), strict=True
+    ):
+        total = max((-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size, 0)
+        less, more = total // 2, total - total // 2
+        pads.append((less, more) if padding == "same-upper" else (more, less))
+    return pads[0], pads[1]
+
+
+class Conv2d(TorchSubject):
+    """torch.nn.Conv2d with a padding of its own: none, 'same' at stride 1, or a symmetric one."""
+
+    name: ClassVar[str] = "torch.nn.Conv2d"
+    layer: ClassVar[str] = "conv2d"
+
+    @classmethod
+    def padding(cls, request: Request) -> str | tuple[int, int] | None:
+        """The module's own `padding` argument for the request, or None where it has none."""
+        if request.config["padding"] == "same-upper" and _pair(request.config["strides"]) == (1, 1):
+            return "same"
+        (top, bottom), (left, right) = _pads(request)
+        return (top, left) if top == bottom and left == right else None
+
+    @classmethod
+    def refuses(cls, request: Request) -> str | None:
+        """It pads symmetrically, and 'same' is for stride 1 only."""
+        if cls.padding(request) is None:
+            return f"it pads both sides alike, and {_pads(request)} is asked for"
+        return None
+
+    def make(self) -> torch.nn.Module:
+        """The module with its own padding."""
+        return self._conv(self.padding(self.request) or 0)
+
+    def _conv(self, padding: Any) -> torch.nn.Module:
+        from torch.nn import Conv2d as Module
+
+        weights, groups = self.request.weights, self.config["groups"]
+        *size, channel, out = weights["kernel"].shape
+        return Module(
+            channel * groups,
+            out,
+            tuple(size),
+            stride=_pair(self.config["strides"]),
+            padding=padding,
+            dilation=_pair(self.config["dilation"]),
+            groups=groups,
+            bias="bias" in weights,
+        )
+
+    def layouts(self) -> Sequence[Parameter]:
+        """`out in/groups height width`."""
+        return [
+            Parameter("weight", "kernel", "height width in out -> out in height width"),
+            Parameter("bias", "bias", "out -> out"),
+        ]
+
+    def forward(self) -> torch.Tensor:
+        """`batch height width out`: the module's channels are its second axis."""
+        return self.module(self.inputs["x"].permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class PaddedConv2d(Conv2d):
+    """torch.nn.ZeroPad2d in front of torch.nn.Conv2d, where the latter has no such padding."""
+
+    name: ClassVar[str] = "torch.nn.ZeroPad2d + torch.nn.Conv2d"
+
+    @classmethod
+    def refuses(cls, request: Request) -> str | None:
+        """What torch.nn.Conv2d does alone."""
+        return None if cls.padding(request) is None else "torch.nn.Conv2d has this padding of its own"
+
+    def make(self) -> torch.nn.Module:
+        """The two modules in a row."""
+        from torch.nn import Sequential, ZeroPad2d
+
+        (top, bottom), (left, right) = _pads(self.request)
+        return Sequential(ZeroPad2d((left, right, top, bottom)), self._conv(0))
+
+    def layouts(self) -> Sequence[Parameter]:
+        """As torch.nn.Conv2d, which is the second module."""
+        return [Parameter(f"1.{p.name}", p.weights, p.pattern) for p in super().layouts()]
+
+
+class TorchAdapter(FrameworkAdapter):
+    """PyTorch on the CPU, eager."""
+
+    name = "torch"
+    requires = ("torch",)
+    install = "pip install 'conformance[torch]'"
+    table: Sequence[type[Subject]] = (
+        MultiheadAttention,
+        ProjectedDotProductAttention,
+        ScaledDotProductAttention,
+        Linear,
+        LayerNorm,
+        Softmax,
+        Gelu,
+        Lstm,
+        Conv2d,
+        PaddedConv2d,
+    )
+
+    def start(self) -> Mapping[str, str]:
+        """Import torch."""
+        import torch
+
+        return {"torch": torch.__version__}
+
+    def to_numpy(self, tensor: Any) -> NDArray[Any]:
+        """A copy in the tensor's own dtype; bfloat16 as float32."""
+        from conformance_adapters.torch_tape import to_numpy
+
+        return to_numpy(tensor)
+
+    def record(self, subject: Callable[[], Any], request: Request) -> tuple[Any, Sequence[Entry]]:
+        """Call `subject` under a TorchDispatchMode."""
+        from conformance_adapters.torch_tape import record
+
+        return record(subject, decomposed=request.decomposed)
+
+    def build(self, request: Request) -> Subject:
+        """One of PyTorch's own layers, or the module that `file.py:function` in the fixture's folder builds."""
+        if request.source is not None and ".py:" in request.subject:
+            return TorchSource(request)
+        return super().build(request)
+
+    def run(self, request: Request) -> Trace:
+        """As every adapter; raises Unsupported where PyTorch has no kernel for the dtype."""
+        try:
+            return super().run(request)
+        except RuntimeError as error:  # NotImplementedError is one
+            if "not implemented" in str(error):
+                raise Unsupported(f"{request.subject}: {str(error).splitlines()[0]}") from error
+            raise
