@@ -1,0 +1,322 @@
+"""Keras's attention layers, and its attention function, as subjects.
+
+What Keras masks it fills with a large finite number, so that a row in which every key is masked has uniform weights.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from conformance.layout import Parameter
+from conformance_adapters.keras_subject import KerasSubject, to_numpy
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from conformance.trace import Request
+
+ATTENTION_INPUTS = ("query_input", "key_input", "value_input", "mask")
+PROJECTIONS = ("query", "key", "value", "output")
+ATTENTION_WEIGHTS = tuple(f"{p}_{kind}" for p in PROJECTIONS for kind in ("kernel", "bias"))
+
+
+def batch_head_query_key(mask: NDArray[Any], batch: int, key: int) -> NDArray[Any]:
+    """A `mask` with four axes, those that it lacks being of size one.
+
+    `batch key` where the shape fits, else `query key`, `batch query key`, or `batch head query key`.
+    """
+    if mask.ndim == 2 and mask.shape == (batch, key):
+        return mask[:, None, None, :]
+    return mask[:, None] if mask.ndim == 3 else mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
+
+
+class AttentionLayer(KerasSubject):
+    """What Keras's two attention layers have in common: projections per head, a bool mask, scale 1/sqrt(head_dim)."""
+
+    layer = "multi_head_attention"
+    inputs = ATTENTION_INPUTS
+    weight_names = ATTENTION_WEIGHTS
+    options: ClassVar = {"heads": None, "kv_heads": None, "scale": None, "causal": (None, False, "top-left")}
+
+    @classmethod
+    def reason(cls, request: Request) -> str | None:
+        """The scale is fixed, and a float mask would be read as a bool one."""
+        config, weights = request.config, request.weights
+        scale = config["scale"]
+        if scale is not None and not math.isclose(scale, 1 / math.sqrt(head_dim(request)), rel_tol=1e-15):
+            return f"scales by 1/sqrt(head_dim), not by {scale!r}"
+        mask = request.inputs.get("mask")
+        if mask is not None and mask.dtype.kind != "b":
+            return "takes a bool mask only"
+        if "output_kernel" not in weights and "output_bias" in weights:
+            return "has no output bias without an output projection"
+        return None
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        config, weights = request.config, request.weights
+        self.heads, self.kv_heads = config["heads"], config["kv_heads"] or config["heads"]
+        # The layer always projects its output: an identity stands for the absence of a projection, exactly.
+        self.output_kernel = weights.get("output_kernel", np.eye(self.merged_width(request)))
+        self.attention = self.build()
+        query, value, key = (self.input_named(n) for n in ("query_input", "value_input", "key_input"))
+        self.attention.build(tuple(query.shape), tuple(value.shape), tuple(key.shape))
+        self.load(self.attention, {**weights, "output_kernel": self.output_kernel}, **self.sizes())
+
+    @staticmethod
+    def merged_width(request: Request) -> int:
+        """The width of the heads' contexts side by side."""
+        return head_dim(request, "value") * int(request.config["heads"])
+
+    def build(self) -> Any:
+        """The Keras layer."""
+        raise NotImplementedError
+
+    def use_bias(self) -> bool:
+        """Whether any projection has a bias: the layer has all or none."""
+        return any(name.endswith("_bias") for name in self.request.weights)
+
+    def sizes(self) -> dict[str, int]:
+        """The sizes that the weights' shapes do not tell."""
+        return {"head": self.heads, "kvhead": self.kv_heads}
+
+    def input_named(self, name: str) -> Any:
+        """An input, or the one that stands in for it."""
+        if name == "query_input" or name in self.given:
+            return self.given[name]
+        return self.input_named("query_input" if name == "key_input" else "key_input")
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """The canonical weights, read back out of the layer."""
+        return self.read(self.attention, **self.sizes())
+
+    def mask(self) -> Any:
+        """The mask in a shape that the layer takes: `batch query key`, or with heads where they differ in it."""
+        if "mask" not in self.given:
+            return None
+        query, key = self.input_named("query_input"), self.input_named("key_input")
+        mask = batch_head_query_key(self.request.inputs["mask"], len(query), key.shape[1])
+        return self.tensor(mask[:, 0] if mask.shape[1] == 1 else mask)
+
+    def __call__(self) -> Any:
+        """The output, `batch query out`."""
+        return self.attention(
+            self.input_named("query_input"),
+            self.input_named("value_input"),
+            key=self.input_named("key_input"),
+            attention_mask=self.mask(),
+            use_causal_mask=bool(self.request.config["causal"]),
+            training=False,
+        )
+
+
+class MultiHeadAttention(AttentionLayer):
+    """`keras.layers.MultiHeadAttention`."""
+
+    name = "keras.layers.MultiHeadAttention"
+    parameters = (
+        Parameter("query/kernel", "query_kernel", "channel (head dim) -> channel head dim"),
+        Parameter("query/bias", "query_bias", "(head dim) -> head dim"),
+        Parameter("key/kernel", "key_kernel", "channel (head dim) -> channel head dim"),
+        Parameter("key/bias", "key_bias", "(head dim) -> head dim"),
+        Parameter("value/kernel", "value_kernel", "channel (head dim) -> channel head dim"),
+        Parameter("value/bias", "value_bias", "(head dim) -> head dim"),
+        Parameter("attention_output/kernel", "output_kernel", "(head dim) out -> head dim out"),
+        Parameter("attention_output/bias", "output_bias", "out -> out"),
+    )
+
+    @classmethod
+    def reason(cls, request: Request) -> str | None:
+        """Every query head has its own key head."""
+        if request.config["kv_heads"] not in (None, request.config["heads"]):
+            return "has as many key heads as query heads"
+        return super().reason(request)
+
+    def build(self) -> Any:
+        """The Keras layer; its `key_dim` and `value_dim` are per head."""
+        from keras import layers
+
+        return layers.MultiHeadAttention(
+            self.heads,
+            head_dim(self.request),
+            value_dim=head_dim(self.request, "value"),
+            use_bias=self.use_bias(),
+            output_shape=self.output_kernel.shape[1],
+            dtype=self.request.dtype,
+            name="multi_head_attention",
+        )
+
+
+class GroupQueryAttention(AttentionLayer):
+    """`keras.layers.GroupQueryAttention`."""
+
+    name = "keras.layers.GroupQueryAttention"
+    parameters = (
+        Parameter("query/kernel", "query_kernel", "channel (head dim) -> channel head dim"),
+        Parameter("query/bias", "query_bias", "(head dim) -> head dim"),
+        Parameter("key/kernel", "key_kernel", "channel (kvhead dim) -> channel kvhead dim"),
+        Parameter("key/bias", "key_bias", "(kvhead dim) -> kvhead dim"),
+        Parameter("value/kernel", "value_kernel", "channel (kvhead dim) -> channel kvhead dim"),
+        Parameter("value/bias", "value_bias", "(kvhead dim) -> kvhead dim"),
+        Parameter("attention_output/kernel", "output_kernel", "(head dim) out -> head dim out"),
+        Parameter("attention_output/bias", "output_bias", "out -> out"),
+    )
+
+    @classmethod
+    def reason(cls, request: Request) -> str | None:
+        """It is for fewer key heads, with values as wide as keys and an output as wide as its input."""
+        if request.config["kv_heads"] in (None, request.config["heads"]):
+            return "keras.layers.MultiHeadAttention is the layer for as many key heads as query heads"
+        if head_dim(request, "value") != head_dim(request):
+            return "its values are as wide as its keys"
+        output = request.weights.get("output_kernel")
+        width = output.shape[1] if output is not None else cls.merged_width(request)
+        if width != request.inputs["query_input"].shape[-1]:
+            return "its output is as wide as its query input"
+        return super().reason(request)
+
+    def build(self) -> Any:
+        """The Keras layer."""
+        from keras import layers
+
+        return layers.GroupQueryAttention(
+            head_dim(self.request),
+            self.heads,
+            self.kv_heads,
+            use_bias=self.use_bias(),
+            dtype=self.request.dtype,
+            name="group_query_attention",
+        )
+
+
+class DotProductAttention(KerasSubject):
+    """`keras.ops.dot_product_attention`, whose layout is `batch time head dim`."""
+
+    name = "keras.ops.dot_product_attention"
+    layer = "scaled_dot_product_attention"
+    inputs = ("query", "key", "value", "mask")
+    options: ClassVar = {"scale": None, "causal": (None, False, "top-left"), "kv_heads": None}
+
+    @classmethod
+    def reason(cls, request: Request) -> str | None:
+        """What one of the back ends does not have."""
+        inputs = request.inputs
+        return backend_reason(
+            cls.backend,
+            request,
+            dim=inputs["query"].shape[-1],
+            vdim=inputs["value"].shape[-1],
+            heads=inputs["query"].shape[1],
+            kv_heads=inputs["key"].shape[1],
+        )
+
+    def __call__(self) -> Any:
+        """The context, `batch head query vdim`."""
+        from keras import ops
+
+        query, key, value = (ops.transpose(self.given[n], (0, 2, 1, 3)) for n in ("query", "key", "value"))
+        mask = self.request.inputs.get("mask")
+        four = None if mask is None else mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
+        return ops.transpose(attend(self, query, key, value, four), (0, 2, 1, 3))
+
+
+class ProjectedDotProductAttention(KerasSubject):
+    """`keras.ops.dot_product_attention` between `keras.layers.Dense` projections: what the layers cannot express."""
+
+    name = "keras.ops.dot_product_attention"
+    layer = "multi_head_attention"
+    inputs = ATTENTION_INPUTS
+    weight_names = ATTENTION_WEIGHTS
+    options: ClassVar = {"heads": None, "kv_heads": None, "scale": None, "causal": (None, False, "top-left")}
+    parameters = (Parameter("kernel", "kernel", "in out -> in out"), Parameter("bias", "bias", "out -> out"))
+
+    @classmethod
+    def reason(cls, request: Request) -> str | None:
+        """Not where a layer of Keras's own expresses the request."""
+        for own in (MultiHeadAttention, GroupQueryAttention):
+            if own.refuses(request) is None:
+                return f"{own.name} is the layer for this"
+        config = request.config
+        if "output_kernel" not in request.weights and "output_bias" in request.weights:
+            return "has no output bias without an output projection"
+        return backend_reason(
+            cls.backend,
+            request,
+            dim=head_dim(request),
+            vdim=head_dim(request, "value"),
+            heads=config["heads"],
+            kv_heads=config["kv_heads"] or config["heads"],
+        )
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self.dense = {p: self.build(p) for p in PROJECTIONS if f"{p}_kernel" in request.weights}
+
+    def build(self, projection: str) -> Any:
+        """The Dense layer of one projection."""
+        from keras import layers
+
+        weights = {k: self.request.weights.get(f"{projection}_{k}") for k in ("kernel", "bias")}
+        given = {k: w for k, w in weights.items() if w is not None}
+        width, units = given["kernel"].shape
+        dense = layers.Dense(units, use_bias="bias" in given, dtype=self.request.dtype, name=projection)
+        dense.build((None, None, width))
+        self.load(dense, given)
+        return dense
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """The canonical weights, read back out of the layers."""
+        return {
+            f"{projection}_{variable.name}": to_numpy(variable.value)
+            for projection, dense in self.dense.items()
+            for variable in dense.weights
+        }
+
+    def __call__(self) -> Any:
+        """The output, `batch query out`."""
+        from keras import ops
+
+        query_input = self.given["query_input"]
+        key_input = self.given.get("key_input", query_input)
+        value_input = self.given.get("value_input", key_input)
+        heads = self.request.config["heads"]
+        kv_heads = self.request.config["kv_heads"] or heads
+
+        def split(projected: Any, count: int) -> Any:
+            return ops.reshape(projected, (*projected.shape[:2], count, projected.shape[2] // count))
+
+        query = split(self.dense["query"](query_input), heads)
+        key = split(self.dense["key"](key_input), kv_heads)
+        value = split(self.dense["value"](value_input), kv_heads)
+        mask = self.request.inputs.get("mask")
+        four = None if mask is None else batch_head_query_key(mask, query.shape[0], key.shape[1])
+        context = attend(self, query, key, value, four)
+        merged = ops.reshape(context, (*context.shape[:2], context.shape[2] * context.shape[3]))
+        return self.dense["output"](merged) if "output" in self.dense else merged
+
+
+def attend(subject: KerasSubject, query: Any, key: Any, value: Any, mask: NDArray[Any] | None) -> Any:
+    """`keras.ops.dot_product_attention` of tensors `batch time head dim`; a float `mask` is its `bias`."""
+    from keras import ops
+
+    which = "mask" if mask is None or mask.dtype.kind == "b" else "bias"
+    given = {} if mask is None else {which: subject.tensor(mask)}
+    config = subject.request.config
+    return ops.dot_product_attention(
+        query, key, value, scale=config["scale"], is_causal=bool(config["causal"]), **given
+    )
+
+
+def head_dim(request: Request, projection: str = "query") -> int:
+    """The width of one head of a projection."""
+    heads = request.config["heads"]
+    count = heads if projection == "query" else request.config["kv_heads"] or heads
+    return int(request.weights[f"{projection}_kernel"].shape[1]) // int(count)
+
+
+def backend_reason(backend: str, request: Request, dim: int, vdim: int, heads: int, kv_heads: int) -> str | None:
+    """What `keras.ops.dot_product_attention` does not have on one of the back ends."""
+    return None

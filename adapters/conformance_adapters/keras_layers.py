@@ -1,0 +1,269 @@
+"""Keras's own layers, on each of its three back ends.
+
+One process has one Keras back end: it is chosen by an environment variable that Keras reads on its first import.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from conformance.errors import ConformanceError, Unsupported
+from conformance.layout import Parameter
+from conformance_adapters.keras_attention import (
+    DotProductAttention,
+    GroupQueryAttention,
+    MultiHeadAttention,
+    ProjectedDotProductAttention,
+)
+from conformance_adapters.keras_convolution import Conv2D, PaddedConv2D
+from conformance_adapters.keras_recurrent import LSTM
+from conformance_adapters.keras_subject import KerasSubject, to_numpy
+from conformance_adapters.subject import FrameworkAdapter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from conformance.trace import Entry, Request, Trace
+
+
+class Dense(KerasSubject):
+    """`keras.layers.Dense`."""
+
+    name = "keras.layers.Dense"
+    layer = "linear"
+    weight_names = ("kernel", "bias")
+    parameters = (Parameter("kernel", "kernel", "in out -> in out"), Parameter("bias", "bias", "out -> out"))
+
+    def __init__(self, request: Request) -> None:
+        from keras import layers
+
+        super().__init__(request)
+        width, units = request.weights["kernel"].shape
+        self.dense = layers.Dense(units, use_bias="bias" in request.weights, dtype=request.dtype, name="dense")
+        self.dense.build((None, width))
+        self.load(self.dense, request.weights)
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """The canonical weights, read back out of the layer."""
+        return self.read(self.dense)
+
+    def __call__(self) -> Any:
+        """The output, `... out`."""
+        return self.dense(self.given["x"], training=False)
+
+
+class LayerNormalization(KerasSubject):
+    """`keras.layers.LayerNormalization`."""
+
+    name = "keras.layers.LayerNormalization"
+    layer = "layer_norm"
+    weight_names = ("scale", "bias")
+    options: ClassVar = {"axes": None, "epsilon": None}
+    parameters = (Parameter("gamma", "scale", "... -> ..."), Parameter("beta", "bias", "... -> ..."))
+
+    def __init__(self, request: Request) -> None:
+        from keras import layers
+
+        super().__init__(request)
+        self.norm = layers.LayerNormalization(
+            axis=list(range(-request.config["axes"], 0)),
+            epsilon=request.config["epsilon"],
+            scale="scale" in request.weights,
+            center="bias" in request.weights,
+            dtype=request.dtype,
+            name="layer_normalization",
+        )
+        self.norm.build(request.inputs["x"].shape)
+        self.load(self.norm, request.weights)
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """The canonical weights, read back out of the layer."""
+        return self.read(self.norm)
+
+    def __call__(self) -> Any:
+        """The normalised input, scaled and shifted."""
+        return self.norm(self.given["x"], training=False)
+
+
+class Softmax(KerasSubject):
+    """`keras.layers.Softmax`."""
+
+    name = "keras.layers.Softmax"
+    layer = "softmax"
+    options: ClassVar = {"axis": None}
+
+    def __init__(self, request: Request) -> None:
+        from keras import layers
+
+        super().__init__(request)
+        self.softmax = layers.Softmax(axis=request.config["axis"], dtype=request.dtype, name="softmax")
+
+    def __call__(self) -> Any:
+        """The softmax along the configured axis."""
+        return self.softmax(self.given["x"], training=False)
+
+
+class Gelu(KerasSubject):
+    """`keras.activations.gelu`."""
+
+    name = "keras.activations.gelu"
+    layer = "gelu"
+    options: ClassVar = {"approximation": ("none", "tanh")}
+
+    def __call__(self) -> Any:
+        """The activation of every element."""
+        from keras import activations
+
+        return activations.gelu(self.given["x"], approximate=self.request.config["approximation"] == "tanh")
+
+
+SUBJECTS: tuple[type[KerasSubject], ...] = (
+    MultiHeadAttention,
+    GroupQueryAttention,
+    ProjectedDotProductAttention,
+    DotProductAttention,
+    Dense,
+    LayerNormalization,
+    Softmax,
+    Gelu,
+    LSTM,
+    Conv2D,
+    PaddedConv2D,
+)
+
+
+class KerasAdapter(FrameworkAdapter):
+    """Keras on `backend`."""
+
+    backend: ClassVar[str]
+
+    def start(self) -> Mapping[str, str]:
+        """Import Keras on this back end and return the versions.
+
+        Raises ConformanceError where the process already has Keras on another one.
+        """
+        if "keras" not in sys.modules:
+            os.environ["KERAS_BACKEND"] = self.backend
+        import keras
+
+        if keras.backend.backend() != self.backend:
+            raise ConformanceError(
+                f"{self.name}: this process has Keras on {keras.backend.backend()} already, "
+                "and one process has one Keras back end; run it in a process of its own"
+            )
+        return {"keras": keras.__version__, **self.backend_versions()}
+
+    def backend_versions(self) -> Mapping[str, str]:
+        """The versions of what Keras runs on."""
+        raise NotImplementedError
+
+    def to_numpy(self, tensor: Any) -> NDArray[Any]:
+        """A copy of the tensor as a NumPy array; bfloat16 as float32."""
+        return to_numpy(tensor)
+
+    def run(self, request: Request) -> Trace:
+        """Build the layer, read its weights back, run it plain, run it observed.
+
+        Raises Unsupported where the back end says that it has no such thing.
+        """
+        with self.inference():
+            return super().run(request)
+
+    @contextmanager
+    def inference(self) -> Iterator[None]:
+        """No gradients, and the back end's own 'not implemented' as Unsupported."""
+        try:
+            yield
+        except NotImplementedError as error:
+            raise Unsupported(f"{self.name}: {error}") from error
+
+
+class KerasOnTensorFlow(KerasAdapter):
+    """Keras on TensorFlow."""
+
+    name = "keras-tensorflow"
+    backend = "tensorflow"
+    requires = ("keras", "tensorflow")
+    install = "pip install 'conformance[tensorflow]'"
+    table = tuple(s.on("tensorflow") for s in SUBJECTS)
+
+    def backend_versions(self) -> Mapping[str, str]:
+        """TensorFlow's version."""
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        import tensorflow
+
+        return {"tensorflow": tensorflow.__version__}
+
+    def record(self, subject: Callable[[], Any], request: Request) -> tuple[Any, Sequence[Entry]]:
+        """Run the subject's observed form as a graph of which every tensor is fetched."""
+        from conformance_adapters.tensorflow_tape import record
+
+        return record(subject.observed())
+
+    @contextmanager
+    def inference(self) -> Iterator[None]:
+        """TensorFlow's 'no kernel for this' as Unsupported."""
+        import tensorflow as tf
+
+        with super().inference():
+            try:
+                yield
+            except (tf.errors.UnimplementedError, tf.errors.NotFoundError) as error:
+                raise Unsupported(f"{self.name}: {error.message}") from error
+
+
+class KerasOnJax(KerasAdapter):
+    """Keras on JAX."""
+
+    name = "keras-jax"
+    backend = "jax"
+    requires = ("keras", "jax")
+    install = "pip install keras 'conformance[jax]'"
+    table = tuple(s.on("jax") for s in SUBJECTS)
+
+    def backend_versions(self) -> Mapping[str, str]:
+        """JAX's version; float64 is switched on, which JAX has off by default."""
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+        return {"jax": jax.__version__}
+
+    def record(self, subject: Callable[[], Any], request: Request) -> tuple[Any, Sequence[Entry]]:
+        """Run the subject's observed form equation by equation."""
+        from conformance_adapters.jax_tape import record
+
+        return record(subject.observed())
+
+
+class KerasOnTorch(KerasAdapter):
+    """Keras on PyTorch."""
+
+    name = "keras-torch"
+    backend = "torch"
+    requires = ("keras", "torch")
+    install = "pip install keras 'conformance[torch]'"
+    table = tuple(s.on("torch") for s in SUBJECTS)
+
+    def backend_versions(self) -> Mapping[str, str]:
+        """PyTorch's version."""
+        import torch
+
+        return {"torch": torch.__version__}
+
+    def record(self, subject: Callable[[], Any], request: Request) -> tuple[Any, Sequence[Entry]]:
+        """Run the subject's observed form under a dispatch mode that sees every operation."""
+        from conformance_adapters.torch_tape import record
+
+        return record(subject.observed(), decomposed=request.decomposed)
+
+    @contextmanager
+    def inference(self) -> Iterator[None]:
+        """Without gradients, as `Model.predict` runs."""
+        import torch
+
+        with super().inference(), torch.no_grad():
+            yield
