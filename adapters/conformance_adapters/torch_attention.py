@@ -216,7 +216,7 @@ class ProjectedDotProductAttention(_DotProduct):
             parameter
             for part in self._PARTS
             for parameter in (
-                Parameter(f"{part}.weight", f"{part}_kernel", "in out -> out in"),
+                Parameter(f"{part}.weight", f"{part}_kernel", "channel out -> out channel"),
                 Parameter(f"{part}.bias", f"{part}_bias", "out -> out"),
             )
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -39,7 +40,7 @@ class Linear(TorchSubject):
 
     def layouts(self) -> Sequence[Parameter]:
         """`out in`."""
-        return [Parameter("weight", "kernel", "in out -> out in"), Parameter("bias", "bias", "out -> out")]
+        return [Parameter("weight", "kernel", "channel out -> out channel"), Parameter("bias", "bias", "out -> out")]
 
     def forward(self) -> torch.Tensor:
         """`* out`."""
@@ -169,13 +170,13 @@ class Lstm(TorchSubject):
         """`4*unit in`, the gates in canonical order; two bias vectors that are added."""
         suffix = "_l0_reverse" if self._reverse else "_l0"
         own = [
-            Parameter(f"weight_ih{suffix}", "kernel", "in gates -> gates in"),
+            Parameter(f"weight_ih{suffix}", "kernel", "channel gates -> gates channel"),
             Parameter(f"weight_hh{suffix}", "recurrent_kernel", "unit gates -> gates unit"),
             Parameter(f"bias_ih{suffix}", "bias", "gates -> gates"),
             Parameter(f"bias_hh{suffix}", "bias", "gates -> gates", addend=True),
         ]
         idle = [  # the forward half, which "reverse" does not use, holds zeros
-            Parameter("weight_ih_l0", "kernel", "in gates -> gates in", addend=True),
+            Parameter("weight_ih_l0", "kernel", "channel gates -> gates channel", addend=True),
             Parameter("weight_hh_l0", "recurrent_kernel", "unit gates -> gates unit", addend=True),
             Parameter("bias_ih_l0", "bias", "gates -> gates", addend=True),
             Parameter("bias_hh_l0", "bias", "gates -> gates", addend=True),
@@ -268,7 +269,7 @@ class Conv2d(TorchSubject):
     def layouts(self) -> Sequence[Parameter]:
         """`out in/groups height width`."""
         return [
-            Parameter("weight", "kernel", "height width in out -> out in height width"),
+            Parameter("weight", "kernel", "height width channel out -> out channel height width"),
             Parameter("bias", "bias", "out -> out"),
         ]
 
@@ -347,6 +348,6 @@ class TorchAdapter(FrameworkAdapter):
         try:
             return super().run(request)
         except RuntimeError as error:  # NotImplementedError is one
-            if "not implemented" in str(error):
+            if re.search("not implemented|dtypes? not supported", str(error)):
                 raise Unsupported(f"{request.subject}: {str(error).splitlines()[0]}") from error
             raise
