@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from conformance.layout import Parameter
+from conformance_adapters.attention_mask import causal_mask, four_axes, joined
 from conformance_adapters.keras_subject import KerasSubject, to_numpy
 
 if TYPE_CHECKING:
@@ -19,18 +20,9 @@ if TYPE_CHECKING:
     from conformance.trace import Request
 
 ATTENTION_INPUTS = ("query_input", "key_input", "value_input", "mask")
+CAUSAL = (None, False, "top-left", "bottom-right")
 PROJECTIONS = ("query", "key", "value", "output")
 ATTENTION_WEIGHTS = tuple(f"{p}_{kind}" for p in PROJECTIONS for kind in ("kernel", "bias"))
-
-
-def batch_head_query_key(mask: NDArray[Any], batch: int, key: int) -> NDArray[Any]:
-    """A `mask` with four axes, those that it lacks being of size one.
-
-    `batch key` where the shape fits, else `query key`, `batch query key`, or `batch head query key`.
-    """
-    if mask.ndim == 2 and mask.shape == (batch, key):
-        return mask[:, None, None, :]
-    return mask[:, None] if mask.ndim == 3 else mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
 
 
 class AttentionLayer(KerasSubject):
@@ -39,7 +31,7 @@ class AttentionLayer(KerasSubject):
     layer = "multi_head_attention"
     inputs = ATTENTION_INPUTS
     weight_names = ATTENTION_WEIGHTS
-    options: ClassVar = {"heads": None, "kv_heads": None, "scale": None, "causal": (None, False, "top-left")}
+    options: ClassVar = {"heads": None, "kv_heads": None, "scale": None, "causal": CAUSAL, "window": None}
 
     @classmethod
     def reason(cls, request: Request) -> str | None:
@@ -48,12 +40,15 @@ class AttentionLayer(KerasSubject):
         scale = config["scale"]
         if scale is not None and not math.isclose(scale, 1 / math.sqrt(head_dim(request)), rel_tol=1e-15):
             return f"scales by 1/sqrt(head_dim), not by {scale!r}"
+        window = config["window"]
+        if window is not None and (not isinstance(window, int) or config["causal"] == "bottom-right"):
+            return f"has a symmetric window around the query's own position only, not {window!r}"
         mask = request.inputs.get("mask")
-        if mask is not None and mask.dtype.kind != "b":
+        if mask is not None and mask.dtype != bool:
             return "takes a bool mask only"
         if "output_kernel" not in weights and "output_bias" in weights:
             return "has no output bias without an output projection"
-        return None
+        return backend_reason(cls.backend, head_dim(request), head_dim(request, "value"), kv_repeated=False)
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
@@ -79,6 +74,11 @@ class AttentionLayer(KerasSubject):
         """Whether any projection has a bias: the layer has all or none."""
         return any(name.endswith("_bias") for name in self.request.weights)
 
+    def sliding_window(self) -> int | None:
+        """The layer counts a query's own position; the canonical window is the reach to either side."""
+        window = self.request.config["window"]
+        return None if window is None else window + 1
+
     def sizes(self) -> dict[str, int]:
         """The sizes that the weights' shapes do not tell."""
         return {"head": self.heads, "kvhead": self.kv_heads}
@@ -95,10 +95,10 @@ class AttentionLayer(KerasSubject):
 
     def mask(self) -> Any:
         """The mask in a shape that the layer takes: `batch query key`, or with heads where they differ in it."""
-        if "mask" not in self.given:
-            return None
         query, key = self.input_named("query_input"), self.input_named("key_input")
-        mask = batch_head_query_key(self.request.inputs["mask"], len(query), key.shape[1])
+        mask = whole_mask(self.request, query.shape[0], query.shape[1], key.shape[1])
+        if mask is None:
+            return None
         return self.tensor(mask[:, 0] if mask.shape[1] == 1 else mask)
 
     def __call__(self) -> Any:
@@ -108,7 +108,7 @@ class AttentionLayer(KerasSubject):
             self.input_named("value_input"),
             key=self.input_named("key_input"),
             attention_mask=self.mask(),
-            use_causal_mask=bool(self.request.config["causal"]),
+            use_causal_mask=self.request.config["causal"] == "top-left",
             training=False,
         )
 
@@ -144,6 +144,7 @@ class MultiHeadAttention(AttentionLayer):
             head_dim(self.request),
             value_dim=head_dim(self.request, "value"),
             use_bias=self.use_bias(),
+            sliding_window=self.sliding_window(),
             output_shape=self.output_kernel.shape[1],
             dtype=self.request.dtype,
             name="multi_head_attention",
@@ -187,6 +188,7 @@ class GroupQueryAttention(AttentionLayer):
             self.heads,
             self.kv_heads,
             use_bias=self.use_bias(),
+            sliding_window=self.sliding_window(),
             dtype=self.request.dtype,
             name="group_query_attention",
         )
@@ -198,29 +200,20 @@ class DotProductAttention(KerasSubject):
     name = "keras.ops.dot_product_attention"
     layer = "scaled_dot_product_attention"
     inputs = ("query", "key", "value", "mask")
-    options: ClassVar = {"scale": None, "causal": (None, False, "top-left"), "kv_heads": None}
+    options: ClassVar = {"scale": None, "causal": CAUSAL, "kv_heads": None}
 
     @classmethod
     def reason(cls, request: Request) -> str | None:
         """What one of the back ends does not have."""
-        inputs = request.inputs
-        return backend_reason(
-            cls.backend,
-            request,
-            dim=inputs["query"].shape[-1],
-            vdim=inputs["value"].shape[-1],
-            heads=inputs["query"].shape[1],
-            kv_heads=inputs["key"].shape[1],
-        )
+        query, key, value = (request.inputs[n].shape for n in ("query", "key", "value"))
+        return backend_reason(cls.backend, query[-1], value[-1], kv_repeated=key[1] == 1 != query[1])
 
     def __call__(self) -> Any:
         """The context, `batch head query vdim`."""
         from keras import ops
 
         query, key, value = (ops.transpose(self.given[n], (0, 2, 1, 3)) for n in ("query", "key", "value"))
-        mask = self.request.inputs.get("mask")
-        four = None if mask is None else mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
-        return ops.transpose(attend(self, query, key, value, four), (0, 2, 1, 3))
+        return ops.transpose(attend(self, query, key, value), (0, 2, 1, 3))
 
 
 class ProjectedDotProductAttention(KerasSubject):
@@ -230,8 +223,8 @@ class ProjectedDotProductAttention(KerasSubject):
     layer = "multi_head_attention"
     inputs = ATTENTION_INPUTS
     weight_names = ATTENTION_WEIGHTS
-    options: ClassVar = {"heads": None, "kv_heads": None, "scale": None, "causal": (None, False, "top-left")}
-    parameters = (Parameter("kernel", "kernel", "in out -> in out"), Parameter("bias", "bias", "out -> out"))
+    options: ClassVar = {"heads": None, "kv_heads": None, "scale": None, "causal": CAUSAL}
+    parameters = (Parameter("kernel", "kernel", "channel out -> channel out"), Parameter("bias", "bias", "out -> out"))
 
     @classmethod
     def reason(cls, request: Request) -> str | None:
@@ -239,16 +232,11 @@ class ProjectedDotProductAttention(KerasSubject):
         for own in (MultiHeadAttention, GroupQueryAttention):
             if own.refuses(request) is None:
                 return f"{own.name} is the layer for this"
-        config = request.config
         if "output_kernel" not in request.weights and "output_bias" in request.weights:
             return "has no output bias without an output projection"
+        heads, kv_heads = request.config["heads"], request.config["kv_heads"]
         return backend_reason(
-            cls.backend,
-            request,
-            dim=head_dim(request),
-            vdim=head_dim(request, "value"),
-            heads=config["heads"],
-            kv_heads=config["kv_heads"] or config["heads"],
+            cls.backend, head_dim(request), head_dim(request, "value"), kv_repeated=kv_heads == 1 != heads
         )
 
     def __init__(self, request: Request) -> None:
@@ -291,23 +279,32 @@ class ProjectedDotProductAttention(KerasSubject):
         query = split(self.dense["query"](query_input), heads)
         key = split(self.dense["key"](key_input), kv_heads)
         value = split(self.dense["value"](value_input), kv_heads)
-        mask = self.request.inputs.get("mask")
-        four = None if mask is None else batch_head_query_key(mask, query.shape[0], key.shape[1])
-        context = attend(self, query, key, value, four)
+        context = attend(self, query, key, value)
         merged = ops.reshape(context, (*context.shape[:2], context.shape[2] * context.shape[3]))
         return self.dense["output"](merged) if "output" in self.dense else merged
 
 
-def attend(subject: KerasSubject, query: Any, key: Any, value: Any, mask: NDArray[Any] | None) -> Any:
-    """`keras.ops.dot_product_attention` of tensors `batch time head dim`; a float `mask` is its `bias`."""
+def attend(subject: KerasSubject, query: Any, key: Any, value: Any) -> Any:
+    """`keras.ops.dot_product_attention` of tensors `batch time head dim`; a float mask is its `bias`."""
     from keras import ops
 
-    which = "mask" if mask is None or mask.dtype.kind == "b" else "bias"
-    given = {} if mask is None else {which: subject.tensor(mask)}
     config = subject.request.config
-    return ops.dot_product_attention(
-        query, key, value, scale=config["scale"], is_causal=bool(config["causal"]), **given
-    )
+    mask = whole_mask(subject.request, query.shape[0], query.shape[1], key.shape[1])
+    additive = mask is not None and mask.dtype != bool
+    causal = config["causal"] == "top-left"
+    if causal and additive and subject.backend == "torch":
+        # PyTorch's attention refuses a mask beside its causal flag, and Keras joins the two for bool masks only.
+        mask, causal = joined(mask, causal_mask("top-left", query.shape[1], key.shape[1])), False
+    given = {} if mask is None else {"bias" if additive else "mask": subject.tensor(mask)}
+    return ops.dot_product_attention(query, key, value, scale=config["scale"], is_causal=causal, **given)
+
+
+def whole_mask(request: Request, batch: int, query: int, key: int) -> NDArray[Any] | None:
+    """The request's mask with four axes. Keras's causal flag is top-left; bottom-right is asked for by the mask."""
+    given = request.inputs.get("mask")
+    mask = None if given is None else four_axes(given, batch, key)
+    bottom_right = request.config["causal"] == "bottom-right"
+    return joined(mask, causal_mask("bottom-right", query, key) if bottom_right else None)
 
 
 def head_dim(request: Request, projection: str = "query") -> int:
@@ -317,6 +314,13 @@ def head_dim(request: Request, projection: str = "query") -> int:
     return int(request.weights[f"{projection}_kernel"].shape[1]) // int(count)
 
 
-def backend_reason(backend: str, request: Request, dim: int, vdim: int, heads: int, kv_heads: int) -> str | None:
-    """What `keras.ops.dot_product_attention` does not have on one of the back ends."""
+def backend_reason(backend: str, dim: int, vdim: int, kv_repeated: bool) -> str | None:
+    """What `keras.ops.dot_product_attention`, on which the layers rest, does not have on one of the back ends.
+
+    Tried with Keras 3.15.1: each of these raises an error of shapes from inside Keras.
+    """
+    if backend == "jax" and vdim != dim:
+        return "on JAX, takes values only as wide as keys (jax.nn.dot_product_attention refuses others)"
+    if backend == "tensorflow" and kv_repeated:
+        return "on TensorFlow, does not repeat a single key head for several query heads (its Einsum refuses)"
     return None

@@ -23,7 +23,7 @@ class Conv2D(KerasSubject):
     weight_names = ("kernel", "bias")
     options: ClassVar = {"strides": None, "dilation": None, "groups": None, "padding": tuple(KERAS_PADDING)}
     parameters = (
-        Parameter("kernel", "kernel", "height width in out -> height width in out"),
+        Parameter("kernel", "kernel", "height width channel out -> height width channel out"),
         Parameter("bias", "bias", "out -> out"),
     )
 

@@ -36,7 +36,7 @@ class Dense(KerasSubject):
     name = "keras.layers.Dense"
     layer = "linear"
     weight_names = ("kernel", "bias")
-    parameters = (Parameter("kernel", "kernel", "in out -> in out"), Parameter("bias", "bias", "out -> out"))
+    parameters = (Parameter("kernel", "kernel", "channel out -> channel out"), Parameter("bias", "bias", "out -> out"))
 
     def __init__(self, request: Request) -> None:
         from keras import layers

@@ -29,7 +29,9 @@ class LSTM(KerasSubject):
         "recurrent_activation": ("sigmoid", "hard_sigmoid"),
     }
     parameters = (
-        Parameter("lstm_cell/kernel", "kernel", "in (gate unit) -> in (gate unit)", order={"gate": (0, 1, 2, 3)}),
+        Parameter(
+            "lstm_cell/kernel", "kernel", "channel (gate unit) -> channel (gate unit)", order={"gate": (0, 1, 2, 3)}
+        ),
         Parameter(
             "lstm_cell/recurrent_kernel",
             "recurrent_kernel",

@@ -1,13 +1,13 @@
 """A tape of everything that a TensorFlow function computes.
 
-The function is traced into a graph, and the graph is run once with every one of its floating-point tensors fetched. What is
+The function is traced into a graph, and the graph is run once with all its floating-point tensors fetched. What is
 seen is therefore each operation of the graph, run by TensorFlow's own kernels, with nothing fused or folded away:
 
-- a nested `tf.function` is traced inline, so that its operations are seen (under `jit_compile` too: they then run one by
-  one instead of compiled by XLA);
+- a nested `tf.function` is traced inline, so that its operations are seen (under `jit_compile` too: they then run
+  one by one instead of compiled by XLA);
 - the graph optimiser is off while the graph runs: it would fold constants and merge operations;
-- a loop or branch that depends on a tensor (`While`, `If`) and the call of a function that was saved as a graph stay one
-  operation each, of which the results are seen and the inside is not;
+- a loop or branch that depends on a tensor (`While`, `If`) and the call of a function that was saved as a graph stay
+  one operation each, of which the results are seen and the inside is not;
 - what is only read (arguments, constants, variables) is not an entry: the tape holds what was computed.
 """
 
@@ -30,8 +30,9 @@ READ_ONLY = frozenset({"Placeholder", "Const", "ReadVariableOp", "VarHandleOp"})
 def record(function: Callable[[], Any]) -> tuple[Any, list[Entry]]:
     """Call `function` (which closes over tensors and variables) while watching it.
 
-    Returns its output (a tensor, or a nest of tensors), and an entry for every floating-point tensor that was computed, in
-    the order in which the graph was built. An operation is named `type:scope`, for instance `Einsum:attention/query`.
+    Returns its output (a tensor, or a nest of tensors), and an entry for every floating-point tensor that was
+    computed, in the order in which the graph was built. An operation is named `type:scope`, for instance
+    `Einsum:attention/query`.
     """
     import tensorflow as tf
 
