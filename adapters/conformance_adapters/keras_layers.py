@@ -206,14 +206,11 @@ class KerasOnTensorFlow(KerasAdapter):
 
     @contextmanager
     def inference(self) -> Iterator[None]:
-        """TensorFlow's 'no kernel for this' as Unsupported."""
-        import tensorflow as tf
+        """TensorFlow's 'no such kernel' as Unsupported."""
+        from conformance_adapters.tensorflow_ops import missing_kernels
 
-        with super().inference():
-            try:
-                yield
-            except (tf.errors.UnimplementedError, tf.errors.NotFoundError) as error:
-                raise Unsupported(f"{self.name}: {error.message}") from error
+        with super().inference(), missing_kernels(self.name):
+            yield
 
 
 class KerasOnJax(KerasAdapter):

@@ -55,6 +55,7 @@ class LSTM(KerasSubject):
             activation=config["activation"],
             recurrent_activation=config["recurrent_activation"],
             use_bias="bias" in weights,
+            recurrent_initializer="zeros",  # overwritten; the default's QR factorisation has no narrow formats
             return_sequences=True,
             go_backwards=config["direction"] == "reverse",
             unroll=unroll,

@@ -54,7 +54,7 @@ def record(function: Callable[[], Any]) -> tuple[Any, list[Entry]]:
 
 def to_numpy(tensor: Any) -> NDArray[Any]:
     """A copy of an eager tensor, in its own dtype; bfloat16 as float32, which holds it exactly."""
-    array = np.array(tensor)
+    array = np.array(tensor.numpy())  # numpy() shares the tensor's memory
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 

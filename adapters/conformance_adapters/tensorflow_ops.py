@@ -1,0 +1,275 @@
+"""TensorFlow's own operations, without Keras. It has no attention."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from conformance import layout
+from conformance.errors import Unsupported
+from conformance.layout import Parameter
+from conformance_adapters.subject import FrameworkAdapter
+from conformance_adapters.tensorflow_tape import record, to_numpy
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from conformance.trace import Entry, Request, Trace
+
+
+class TensorFlowSubject:
+    """Operations of TensorFlow. `inputs` and `weight_names` are the canonical names that they can take, `options` the
+    values that they can express of a config entry (None: any, or `reason` decides)."""
+
+    name: ClassVar[str]
+    layer: ClassVar[str]
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    weight_names: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[Mapping[str, Sequence[Any] | None]] = {}
+    parameters: ClassVar[Sequence[Parameter]] = ()
+
+    @classmethod
+    def refuses(cls, request: Request) -> str | None:
+        """Why TensorFlow cannot express `request`, or None where it can."""
+        for kind, given, known in (
+            ("input", request.inputs, cls.inputs),
+            ("weight", request.weights, cls.weight_names),
+        ):
+            for name in given:
+                if name not in known:
+                    return f"has no {kind} {name}"
+        for key, value in request.config.items():
+            allowed = cls.options.get(key, (None, False))
+            if allowed is not None and not any(value is a or value == a for a in allowed):
+                return f"cannot express {key}={value!r}"
+        return cls.reason(request)
+
+    @classmethod
+    def reason(cls, request: Request) -> str | None:
+        """What speaks against a request whose names and options are all known."""
+        return None
+
+    def __init__(self, request: Request) -> None:
+        import tensorflow as tf
+
+        self.config = request.config
+        self.given = {name: tf.constant(array, dtype=request.dtype) for name, array in request.inputs.items()}
+        self.variables = {
+            name: tf.Variable(array, dtype=request.dtype, name=name)
+            for name, array in layout.write(self.parameters, self.complete(request)).items()
+        }
+        self.present = tuple(request.weights)
+
+    def complete(self, request: Request) -> Mapping[str, NDArray[Any]]:
+        """The request's weights, and what stands for those that the operation cannot do without."""
+        return request.weights
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """The canonical weights, read back out of the variables (of those that the request gave)."""
+        arrays = {name: to_numpy(variable.value()) for name, variable in self.variables.items()}
+        return {n: a for n, a in layout.read(self.parameters, arrays).items() if n in self.present}
+
+    def __call__(self) -> Any:
+        """The output, in canonical axes."""
+        raise NotImplementedError
+
+
+class Linear(TensorFlowSubject):
+    """`tf.linalg.matmul`, and `tf.nn.bias_add` where there is a bias."""
+
+    name = "tf.linalg.matmul+tf.nn.bias_add"
+    layer = "linear"
+    weight_names = ("kernel", "bias")
+    parameters = (Parameter("kernel", "kernel", "channel out -> channel out"), Parameter("bias", "bias", "out -> out"))
+
+    def __call__(self) -> Any:
+        """The output, `... out`."""
+        import tensorflow as tf
+
+        product = tf.linalg.matmul(self.given["x"], self.variables["kernel"])
+        return tf.nn.bias_add(product, self.variables["bias"]) if "bias" in self.variables else product
+
+
+class Softmax(TensorFlowSubject):
+    """`tf.nn.softmax`."""
+
+    name = "tf.nn.softmax"
+    layer = "softmax"
+    options: ClassVar = {"axis": None}
+
+    def __call__(self) -> Any:
+        """The softmax along the configured axis."""
+        import tensorflow as tf
+
+        return tf.nn.softmax(self.given["x"], axis=self.config["axis"])
+
+
+class Gelu(TensorFlowSubject):
+    """`tf.nn.gelu`."""
+
+    name = "tf.nn.gelu"
+    layer = "gelu"
+    options: ClassVar = {"approximation": ("none", "tanh")}
+
+    def __call__(self) -> Any:
+        """The activation of every element."""
+        import tensorflow as tf
+
+        return tf.nn.gelu(self.given["x"], approximate=self.config["approximation"] == "tanh")
+
+
+class LayerNorm(TensorFlowSubject):
+    """`tf.nn.moments` over the trailing axes, then `tf.nn.batch_normalization`, which only applies them."""
+
+    name = "tf.nn.moments+tf.nn.batch_normalization"
+    layer = "layer_norm"
+    weight_names = ("scale", "bias")
+    options: ClassVar = {"axes": None, "epsilon": None}
+    parameters = (Parameter("scale", "scale", "... -> ..."), Parameter("offset", "bias", "... -> ..."))
+
+    def __call__(self) -> Any:
+        """The normalised input, scaled and shifted."""
+        import tensorflow as tf
+
+        x = self.given["x"]
+        mean, variance = tf.nn.moments(x, list(range(-self.config["axes"], 0)), keepdims=True)
+        offset, scale = self.variables.get("offset"), self.variables.get("scale")
+        return tf.nn.batch_normalization(x, mean, variance, offset, scale, self.config["epsilon"])
+
+
+class Conv2D(TensorFlowSubject):
+    """`tf.nn.conv2d`; groups follow from the kernel's shape, and SAME puts the odd pixel right and bottom."""
+
+    name = "tf.nn.conv2d"
+    layer = "conv2d"
+    weight_names = ("kernel", "bias")
+    options: ClassVar = {"strides": None, "padding": None, "dilation": None, "groups": None}
+    parameters = (
+        Parameter("kernel", "kernel", "height width channel out -> height width channel out"),
+        Parameter("bias", "bias", "out -> out"),
+    )
+    names: ClassVar = {"valid": "VALID", "same-upper": "SAME"}
+
+    @classmethod
+    def reason(cls, request: Request) -> str | None:
+        """There is no padding that puts the odd pixel left and top."""
+        padding = request.config["padding"]
+        return f"cannot express padding={padding!r}" if isinstance(padding, str) and padding not in cls.names else None
+
+    def __call__(self) -> Any:
+        """The output, `batch height width out`."""
+        import tensorflow as tf
+
+        padding = self.config["padding"]
+        amounts = self.names[padding] if isinstance(padding, str) else [[0, 0], *map(list, padding), [0, 0]]
+        strides, dilations = (
+            n if isinstance(n, int) else list(n) for n in map(self.config.get, ("strides", "dilation"))
+        )
+        convolved = tf.nn.conv2d(self.given["x"], self.variables["kernel"], strides, amounts, dilations=dilations)
+        return tf.nn.bias_add(convolved, self.variables["bias"]) if "bias" in self.variables else convolved
+
+
+class BlockLSTM(TensorFlowSubject):
+    """`tf.raw_ops.BlockLSTMV2`, whose gate order is the canonical one, and which has no forget bias of its own.
+
+    Its kernel holds both canonical kernels, one above the other.
+    """
+
+    name = "tf.raw_ops.BlockLSTMV2"
+    layer = "lstm"
+    inputs = ("x", "initial_hidden", "initial_cell")
+    weight_names = ("kernel", "recurrent_kernel", "bias")
+    options: ClassVar = {
+        "direction": ("forward", "reverse"),
+        "activation": ("tanh",),
+        "recurrent_activation": ("sigmoid",),
+    }
+    parameters = (
+        Parameter("w_input", "kernel", "channel (gate unit) -> channel (gate unit)", order={"gate": (0, 1, 2, 3)}),
+        Parameter(
+            "w_hidden", "recurrent_kernel", "hidden (gate unit) -> hidden (gate unit)", order={"gate": (0, 1, 2, 3)}
+        ),
+        Parameter("b", "bias", "(gate unit) -> (gate unit)", order={"gate": (0, 1, 2, 3)}),
+    )
+
+    @classmethod
+    def reason(cls, request: Request) -> str | None:
+        """It is for two formats only."""
+        known = ("float32", "float16")
+        return None if request.dtype in known else f"computes in {' and '.join(known)} only"
+
+    def complete(self, request: Request) -> Mapping[str, NDArray[Any]]:
+        """The weights; the operation always has a bias, zero where there is none."""
+        kernel = request.weights["kernel"]
+        return {"bias": np.zeros(kernel.shape[1]), **request.weights}
+
+    def __call__(self) -> Any:
+        """The output, `batch time unit` in input time order."""
+        import tensorflow as tf
+
+        x = tf.transpose(self.given["x"], (1, 0, 2))
+        reverse = self.config["direction"] == "reverse"
+        x = tf.reverse(x, [0]) if reverse else x
+        units = self.variables["w_hidden"].shape[0]
+        zeros = tf.zeros((x.shape[1], units), dtype=x.dtype)
+        peephole = tf.zeros((units,), dtype=x.dtype)  # read only with use_peephole
+        outputs = tf.raw_ops.BlockLSTMV2(
+            seq_len_max=tf.constant(x.shape[0], dtype=tf.int64),
+            x=x,
+            cs_prev=self.given.get("initial_cell", zeros),
+            h_prev=self.given.get("initial_hidden", zeros),
+            w=tf.concat((self.variables["w_input"], self.variables["w_hidden"]), axis=0),
+            wci=peephole,
+            wcf=peephole,
+            wco=peephole,
+            b=self.variables["b"],
+        )
+        hidden = tf.reverse(outputs.h, [0]) if reverse else outputs.h
+        return tf.transpose(hidden, (1, 0, 2))
+
+
+class TensorFlowAdapter(FrameworkAdapter):
+    """TensorFlow without Keras."""
+
+    name = "tensorflow"
+    requires = ("tensorflow",)
+    install = "pip install 'conformance[tensorflow]'"
+    table = (Linear, Softmax, Gelu, LayerNorm, Conv2D, BlockLSTM)
+
+    def start(self) -> Mapping[str, str]:
+        """Import TensorFlow and return its version."""
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        import tensorflow
+
+        return {"tensorflow": tensorflow.__version__}
+
+    def to_numpy(self, tensor: Any) -> NDArray[Any]:
+        """A copy of the tensor as a NumPy array; bfloat16 as float32."""
+        return to_numpy(tensor)
+
+    def record(self, subject: Callable[[], Any], request: Request) -> tuple[Any, Sequence[Entry]]:
+        """Run the subject as a graph of which every tensor is fetched."""
+        return record(subject)
+
+    def run(self, request: Request) -> Trace:
+        """Build the subject, read its weights back, run it plain, run it observed.
+
+        Raises Unsupported where TensorFlow has no kernel for the dtype or option.
+        """
+        with missing_kernels(self.name):
+            return super().run(request)
+
+
+@contextmanager
+def missing_kernels(adapter: str) -> Iterator[None]:
+    """TensorFlow's 'no such kernel' and 'not implemented' as Unsupported, with its own words."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except (tf.errors.UnimplementedError, tf.errors.NotFoundError) as error:
+        raise Unsupported(f"{adapter}: {error.message}") from error
