@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from conformance.layout import Parameter
-from conformance_adapters.attention_mask import additive, causal_mask, four_axes, is_padding, joined
+from conformance_adapters.attention_request import additive, causal_mask, four_axes, is_padding, joined, lacking
 from conformance_adapters.torch_subject import TorchSubject
 
 if TYPE_CHECKING:
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 
 FUNCTION = "torch.nn.functional.scaled_dot_product_attention"
 _BIASES = ("query_bias", "key_bias", "value_bias", "output_bias")
-
-
-def _without(config: Mapping[str, Any], *options: str) -> str | None:
-    """The reason to refuse: the first of `options` that the config asks for."""
-    return next((f"it has no {o}" for o in options if config.get(o) is not None and config.get(o) is not False), None)
 
 
 class MultiheadAttention(TorchSubject):
@@ -42,7 +37,7 @@ class MultiheadAttention(TorchSubject):
         config, weights = request.config, request.weights
         channel, hdim = weights["query_kernel"].shape
         scale, dim = config.get("scale"), hdim / config["heads"]
-        if reason := _without(config, "window", "softcap", "rotary"):
+        if reason := lacking(config, "window", "softcap", "rotary"):
             return reason
         if config.get("kv_heads") not in (None, config["heads"]):
             return f"it has as many key heads as query heads, not {config['kv_heads']}"
@@ -138,7 +133,7 @@ class _DotProduct(TorchSubject):
     @classmethod
     def refuses(cls, request: Request) -> str | None:
         """It has neither a window nor a soft cap."""
-        return _without(request.config, "window", "softcap", "rotary")
+        return lacking(request.config, "window", "softcap", "rotary")
 
     def options(self, batch: int, query: int, key: int, heads: int, kv_heads: int) -> dict[str, Any]:
         """The keyword arguments of the function; what has no option of its own is a boolean mask."""

@@ -1,4 +1,4 @@
-"""The masks of attention as CANON has them, in the forms that frameworks ask for. Framework-free.
+"""What a request for attention asks for, in the forms that frameworks take: masks above all. Framework-free.
 
 A mask is bool (true attends) or float (added to the scores). Its axes are `batch key` where the shape
 fits, else `query key`, `batch query key` or `batch head query key`, each axis of size 1 or its own.
@@ -6,12 +6,18 @@ fits, else `query key`, `batch query key` or `batch head query key`, each axis o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+def lacking(config: Mapping[str, Any], *options: str) -> str | None:
+    """The reason to refuse: the first of `options`, which an operator does not have, that the config asks for."""
+    return next((f"it has no {o}" for o in options if config.get(o) not in (None, False)), None)
 
 
 def is_padding(mask: NDArray[Any], batch: int, key: int) -> bool:

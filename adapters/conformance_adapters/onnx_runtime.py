@@ -1,0 +1,278 @@
+"""ONNX Runtime on the CPU: ONNX operators, and ONNX Runtime's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from conformance.errors import Unsupported
+from conformance.layout import Parameter
+from conformance_adapters.onnx_attention import DotProductAttention, MultiHeadAttention, ProjectedAttention
+from conformance_adapters.onnx_subject import OnnxSubject
+from conformance_adapters.subject import FrameworkAdapter, Subject
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from conformance.trace import Entry, Request, Trace
+
+_REFUSAL = re.compile(r"Could not find an implementation|Type Error: Type 'tensor|does not support \w+ yet")
+
+
+class MatMulAdd(OnnxSubject):
+    """MatMul, and Add where there is a bias."""
+
+    name: ClassVar[str] = "onnx.MatMul + onnx.Add"
+    layer: ClassVar[str] = "linear"
+
+    def layouts(self) -> Sequence[Parameter]:
+        """As they are."""
+        return [Parameter("kernel", "kernel", "channel out -> channel out"), Parameter("bias", "bias", "out -> out")]
+
+    def build(self) -> str:
+        """`* out`."""
+        product = self.graph.add("MatMul", self.input("x"), "kernel", name="product")
+        return self.graph.add("Add", product, "bias", name="output") if self.held("bias") else product
+
+
+class Gemm(OnnxSubject):
+    """Gemm, with the weight as `out in` (`transB`), as exporters write it."""
+
+    name: ClassVar[str] = "onnx.Gemm"
+    layer: ClassVar[str] = "linear"
+
+    @classmethod
+    def refuses(cls, request: Request) -> str | None:
+        """Its operands have two axes."""
+        axes = request.inputs["x"].ndim
+        return None if axes == 2 else f"its input has 2 axes, not {axes}"
+
+    def layouts(self) -> Sequence[Parameter]:
+        """`out in`."""
+        return [Parameter("B", "kernel", "channel out -> out channel"), Parameter("C", "bias", "out -> out")]
+
+    def build(self) -> str:
+        """`batch out`."""
+        bias = [self.held("C")] if self.held("C") else []
+        return self.graph.add("Gemm", self.input("x"), "B", *bias, name="output", transB=1)
+
+
+class LayerNormalization(OnnxSubject):
+    """LayerNormalization; the observed model asks for its Mean and InvStdDev too."""
+
+    name: ClassVar[str] = "onnx.LayerNormalization"
+    layer: ClassVar[str] = "layer_norm"
+
+    def layouts(self) -> Sequence[Parameter]:
+        """As it is, whatever the number of axes."""
+        axes = " ".join(f"axis{i}" for i in range(self.config["axes"]))
+        return [Parameter("Scale", "scale", f"{axes} -> {axes}"), Parameter("B", "bias", f"{axes} -> {axes}")]
+
+    def neutral(self) -> Mapping[str, NDArray[Any]]:
+        """The operator always has a scale."""
+        return {"scale": np.ones(self.given["x"].shape[-self.config["axes"] :])}
+
+    def build(self) -> str:
+        """The shape of x."""
+        return self.graph.add(
+            "LayerNormalization",
+            *[n for n in (self.input("x"), "Scale", self.held("B")) if n],
+            name="output",
+            extra=("Mean", "InvStdDev"),
+            axis=-self.config["axes"],
+            epsilon=self.config["epsilon"],
+        )
+
+
+class Softmax(OnnxSubject):
+    """Softmax; decomposed, the observed model holds ONNX's function body in its place."""
+
+    name: ClassVar[str] = "onnx.Softmax"
+    layer: ClassVar[str] = "softmax"
+    inlined: ClassVar[tuple[str, ...]] = ("Softmax",)
+
+    def build(self) -> str:
+        """The shape of x."""
+        return self.graph.add("Softmax", self.input("x"), name="output", axis=self.config["axis"])
+
+
+class Gelu(OnnxSubject):
+    """Gelu."""
+
+    name: ClassVar[str] = "onnx.Gelu"
+    layer: ClassVar[str] = "gelu"
+
+    @classmethod
+    def refuses(cls, request: Request) -> str | None:
+        """The sigmoid form is not among its approximations."""
+        wanted = request.config["approximation"]
+        return None if wanted in ("none", "tanh") else f"its approximations are 'none' and 'tanh', not {wanted!r}"
+
+    def build(self) -> str:
+        """The shape of x."""
+        return self.graph.add("Gelu", self.input("x"), name="output", approximate=self.config["approximation"])
+
+
+class Lstm(OnnxSubject):
+    """LSTM, time first (the runtime has no kernel for `layout=1`) between two Transposes.
+
+    The operator gives the hidden state of every time step, and of the last one the cell; its gates are
+    not to be had.
+    """
+
+    name: ClassVar[str] = "onnx.LSTM"
+    layer: ClassVar[str] = "lstm"
+    # Canonical activation: the operator's name for it, alpha and beta (its own hard_sigmoid is 0.2x + 0.5).
+    ACTIVATIONS: ClassVar[Mapping[str, tuple[str, float | None, float | None]]] = {
+        "sigmoid": ("Sigmoid", None, None),
+        "tanh": ("Tanh", None, None),
+        "relu": ("Relu", None, None),
+        "softsign": ("Softsign", None, None),
+        "hard_sigmoid": ("HardSigmoid", 1 / 6, 0.5),
+    }
+
+    @classmethod
+    def refuses(cls, request: Request) -> str | None:
+        """Directions are one at a time; it has no projection."""
+        config = request.config
+        for option in ("activation", "recurrent_activation"):
+            if config[option] not in cls.ACTIVATIONS:
+                return f"it has no {option} {config[option]!r}"
+        if config["direction"] not in ("forward", "reverse"):
+            return f"direction {config['direction']!r}"
+        if request.inputs.get("lengths") is not None or "projection" in request.weights:
+            return "lengths and projections"
+        return None
+
+    def layouts(self) -> Sequence[Parameter]:
+        """Gates in the order i, o, f, g; one vector for the two biases."""
+        order = {"gate": (0, 3, 1, 2)}
+        return [
+            Parameter("W", "kernel", "channel (gate unit) -> 1 (gate unit) channel", order=order),
+            Parameter("R", "recurrent_kernel", "previous (gate unit) -> 1 (gate unit) previous", order=order),
+            Parameter("B", "bias recurrent_bias", "part (gate unit) -> 1 (part gate unit)", order=order),
+        ]
+
+    def neutral(self) -> Mapping[str, NDArray[Any]]:
+        """Zeros for the second bias, where there is a first."""
+        weights = self.request.weights
+        return {"recurrent_bias": np.zeros_like(weights["bias"])} if "bias" in weights else {}
+
+    def build(self) -> str:
+        """`batch time unit`."""
+        graph, state = self.graph, []
+        for name in ("initial_hidden", "initial_cell"):
+            state.append(graph.input(name, self.given[name][None]) if name in self.given else "")
+        inputs = [graph.add("Transpose", self.input("x"), name="x.time_first", perm=[1, 0, 2]), "W", "R"]
+        inputs += [self.held("B"), "", *state]  # in between: the lengths
+        while not inputs[-1]:
+            inputs.pop()
+        wanted = [self.ACTIVATIONS[self.config[o]] for o in ("recurrent_activation", "activation", "activation")]
+        alphas, betas = ([a for a in column if a is not None] for column in list(zip(*wanted, strict=True))[1:])
+        hidden = graph.add(
+            "LSTM",
+            *inputs,
+            name="Y",
+            extra=("Y_h", "Y_c"),
+            hidden_size=len(self.request.weights["recurrent_kernel"]),
+            direction=self.config["direction"],
+            activations=[name for name, _, _ in wanted],
+            activation_alpha=alphas or None,
+            activation_beta=betas or None,
+        )
+        axis = graph.initializer("direction_axis", np.array([1]))
+        squeezed = graph.add("Squeeze", hidden, axis, name="Y.one_direction")
+        return graph.add("Transpose", squeezed, name="output", perm=[1, 0, 2])
+
+
+class Conv(OnnxSubject):
+    """Conv, channels second, between two Transposes."""
+
+    name: ClassVar[str] = "onnx.Conv"
+    layer: ClassVar[str] = "conv2d"
+
+    def layouts(self) -> Sequence[Parameter]:
+        """`out in/groups height width`."""
+        return [
+            Parameter("W", "kernel", "height width channel out -> out channel height width"),
+            Parameter("B", "bias", "out -> out"),
+        ]
+
+    def build(self) -> str:
+        """`batch height width out`."""
+        graph, config = self.graph, self.config
+        x = graph.add("Transpose", self.input("x"), name="x.channel_second", perm=[0, 3, 1, 2])
+        padding: dict[str, Any] = {"auto_pad": "NOTSET"}
+        if config["padding"] in ("same-upper", "same-lower"):
+            padding = {"auto_pad": config["padding"].upper().replace("-", "_")}
+        elif config["padding"] != "valid":
+            (top, bottom), (left, right) = config["padding"]
+            padding["pads"] = [int(top), int(left), int(bottom), int(right)]
+        convolved = graph.add(
+            "Conv",
+            *[n for n in (x, "W", self.held("B")) if n],
+            name="convolved",
+            kernel_shape=self.request.weights["kernel"].shape[:2],
+            strides=_pair(config["strides"]),
+            dilations=_pair(config["dilation"]),
+            group=config["groups"],
+            **padding,
+        )
+        return graph.add("Transpose", convolved, name="output", perm=[0, 2, 3, 1])
+
+
+def _pair(value: Any) -> list[int]:
+    return [value, value] if isinstance(value, int) else [int(v) for v in value]
+
+
+class OnnxRuntimeAdapter(FrameworkAdapter):
+    """ONNX Runtime's CPU provider. It has next to no kernels for bfloat16, and its Python API none of its values."""
+
+    name = "onnxruntime"
+    requires = ("onnxruntime", "onnx")
+    install = "pip install 'conformance[onnxruntime]'"
+    dtypes: tuple[str, ...] = ("float64", "float32", "float16")
+    table: Sequence[type[Subject]] = (
+        ProjectedAttention,
+        MultiHeadAttention,
+        DotProductAttention,
+        MatMulAdd,
+        Gemm,
+        LayerNormalization,
+        Softmax,
+        Gelu,
+        Lstm,
+        Conv,
+    )
+
+    def start(self) -> Mapping[str, str]:
+        """Import onnxruntime and onnx."""
+        import onnx
+        import onnxruntime
+
+        return {"onnxruntime": onnxruntime.__version__, "onnx": onnx.__version__}
+
+    def to_numpy(self, tensor: Any) -> NDArray[Any]:
+        """A copy: ONNX Runtime gives NumPy arrays."""
+        return np.array(tensor)
+
+    def record(self, subject: Callable[[], Any], request: Request) -> tuple[Any, Sequence[Entry]]:
+        """Run the observed model."""
+        if not isinstance(subject, OnnxSubject):
+            raise TypeError(f"an ONNX graph is recorded, not a {type(subject).__name__}")
+        return subject.observe(request.decomposed)
+
+    def run(self, request: Request) -> Trace:
+        """As every adapter; raises Unsupported where ONNX Runtime has no kernel for the dtype or the option."""
+        from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+        try:
+            return super().run(request)
+        except (state.NotImplemented, state.InvalidGraph, state.RuntimeException, state.Fail) as error:
+            if _REFUSAL.search(str(error)):
+                reason = str(error).splitlines()[0].removeprefix("[ONNXRuntimeError] : ")
+                raise Unsupported(f"{request.subject} in {request.dtype}: {reason}") from error
+            raise
