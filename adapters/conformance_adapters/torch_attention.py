@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from conformance.layout import Parameter
-from conformance_adapters.attention_request import additive, causal_mask, four_axes, is_padding, joined, lacking
+from conformance_adapters.attention_mask import additive, causal_mask, four_axes, is_padding, joined, lacking
 from conformance_adapters.torch_subject import TorchSubject
 
 if TYPE_CHECKING:
