@@ -14,3 +14,16 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.floating[Any]]
 Mask: TypeAlias = NDArray[Any]
 Indices: TypeAlias = NDArray[np.integer[Any]]
+
+
+def constant(values: NDArray[Any], like: Array) -> Array:
+    """`values` that a framework computes for itself, as an array of the type of `like`.
+
+    Beside a rounding-aware array they carry the rounding of a constant, one unit roundoff each.
+    """
+    model = getattr(like, "model", None)
+    if model is None:
+        return values
+    u = max(model.precision.store, model.precision.accumulate)
+    made: Array = type(like)(values, np.abs(values) * u, model)  # type: ignore[call-overload]
+    return made

@@ -66,10 +66,7 @@ class Step:
 
     def __call__(self, values: Mapping[str, Any], **conventions: Any) -> Any:
         """Compute the step from the named `values`, under `conventions` (canonical where left out)."""
-        arguments = {p: values.get(name) for p, name in self.reads.items()}
-        for p, value in arguments.items():
-            if value is None and p not in self.optional:
-                raise ConformanceError(f"step {self.name!r} needs {self.reads[p]!r}, which is not given")
+        arguments = {p: values.get(n) if p in self.optional else values[n] for p, n in self.reads.items()}
         known = {k: v for k, v in conventions.items() if k in self.conventions}
         return self.function(**arguments, **known)
 

@@ -109,8 +109,6 @@ class RoundedArray(NDArrayOperatorsMixin):
             return self.apply(UFUNCS[ufunc])
         if ufunc is np.negative:
             return RoundedArray(-self.value, self.deviation, self.model)
-        if ufunc is np.isneginf:
-            return np.isneginf(self.value)  # minus infinity marks what is masked: no rounding makes it
         rule = _BINARY.get(ufunc)
         if rule is None:
             raise TypeError(f"numpy.{ufunc.__name__} has no rounding rule")
@@ -329,6 +327,7 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.max: _largest,
     np.amax: _largest,
     np.einsum: _einsum,
+    np.isneginf: lambda a: np.isneginf(a.value),  # minus infinity marks what is masked: no rounding makes it
     np.shape: lambda a: a.shape,
     np.ndim: lambda a: a.ndim,
     np.size: lambda a: a.size,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from conformance.array import constant
 from conformance.layer import Layer
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ def angles(
     size = x.shape[-1] if dim is None else dim
     base = base if rope_base == "<config>" else float(rope_base)
     where = np.arange(x.shape[1]) if positions is None else positions
-    frequencies = base ** (-np.arange(0, size, 2) / size)
-    return np.asarray(where[..., None] * frequencies)
+    frequencies = constant(base ** (-np.arange(0, size, 2) / size), like=x)
+    return where[..., None] * frequencies
 
 
 def rotated(

@@ -1,0 +1,78 @@
+"""How far observed values are from expected ones, counted in tolerances."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from conformance.rounding import RoundedArray
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The greatest error: in tolerances (`ratio`), absolute, relative to the expected value, and where.
+
+    `outside` is how many of `count` elements are beyond their tolerance.
+    """
+
+    ratio: float
+    max_abs: float
+    max_rel: float
+    at: tuple[int, ...]
+    outside: int
+    count: int
+
+    @property
+    def conforms(self) -> bool:
+        """Whether every element is within its tolerance."""
+        return self.ratio <= 1
+
+
+def compare(expected: RoundedArray, observed: NDArray[Any]) -> Figures:
+    """The figures of `observed` against `expected`, both of one shape.
+
+    NaN and infinities that match are right; one that does not is an infinite error. Where the expected
+    value is beyond the format's range, the infinity of its sign is right too.
+    """
+    if expected.size == 0:
+        return Figures(0.0, 0.0, 0.0, (), 0, 0)
+    value, tolerance = expected.value, expected.tolerance
+    seen = np.asarray(observed, dtype=np.float64)
+    with np.errstate(all="ignore"):
+        error = np.abs(seen - value)
+        finite = np.isfinite(value) & np.isfinite(seen)
+        if not finite.all():
+            same = (np.isnan(value) & np.isnan(seen)) | (value == seen)
+            largest = expected.model.precision.largest
+            overflow = np.isinf(seen) & (np.sign(seen) == np.sign(value)) & (np.abs(value) + tolerance > largest)
+            error = np.where(finite, error, np.where(same | overflow, 0.0, np.inf))
+        ratios = np.divide(error, tolerance, out=np.where(error > 0, np.inf, 0.0), where=tolerance > 0)
+        ratios = np.where(np.isnan(ratios), np.inf, ratios) if math.isnan(ratios.sum()) else ratios
+        worst = int(np.argmax(ratios))
+        if ratios.flat[worst] == 0:
+            worst = int(np.argmax(error))
+        relative = np.divide(error, np.abs(value), out=np.zeros_like(error), where=(value != 0) & finite)
+    at = tuple(int(i) for i in np.unravel_index(worst, value.shape))
+    outside = int(np.count_nonzero(ratios > 1))
+    return Figures(float(ratios.flat[worst]), float(error.max()), float(relative.max()), at, outside, value.size)
+
+
+def informative(expected: RoundedArray) -> bool:
+    """Whether the tolerances say anything: most must be below a tenth of the step's root mean square.
+
+    Tolerances at the underflow floor are exact for every purpose, and do not count as wide.
+    """
+    tolerance = expected.tolerance
+    finite = np.isfinite(expected.value)
+    if expected.size == 0 or not finite.any():
+        return True
+    rms = math.sqrt(float(np.mean(np.square(np.where(finite, expected.value, 0)))))
+    floor = 64 * expected.model.precision.smallest
+    wide = (tolerance > 0.1 * rms) & (tolerance > floor)
+    return int(np.count_nonzero(wide)) * 2 <= expected.size

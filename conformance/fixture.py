@@ -1,0 +1,123 @@
+"""Fixtures: a layer with its config, inputs and weights, as data.
+
+A fixture is a folder with a `fixture.toml` and array files. Entry points in the group
+`conformance.fixtures` name packages that offer `folders()`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conformance.errors import ConformanceError
+from conformance.layer import nearest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+GROUP = "conformance.fixtures"
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A subject that comes with a fixture: a file in its folder, for one adapter, in some dtypes."""
+
+    adapter: str
+    subject: str
+    dtypes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Fixture:
+    """One form of a fixture. `id` is the folder's name, with `/form` where it has several forms."""
+
+    id: str
+    layer: str
+    config: Mapping[str, Any]
+    summary: str
+    source: str
+    folder: Path
+    arrays: str
+    shipped: tuple[Shipped, ...]
+
+    def load(self) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+        """Its inputs and its weights, by canonical name."""
+        import numpy as np
+
+        from conformance.arrays import read_arrays
+
+        groups: dict[str, dict[str, NDArray[Any]]] = {"inputs": {}, "weights": {}}
+        for key, array in read_arrays(self.folder / self.arrays).items():
+            group, _, name = key.partition(".")
+            if group not in groups:
+                raise ConformanceError(
+                    f"{self.folder / self.arrays}: {key!r} is neither an input nor a weight; call it "
+                    f"'inputs.{key}' or 'weights.{key}'"
+                )
+            groups[group][name] = array.astype(np.float64) if array.dtype.kind == "f" else array
+        return groups["inputs"], groups["weights"]
+
+
+@cache
+def fixtures() -> Mapping[str, Fixture]:
+    """All installed fixtures by id, in the order of their packages."""
+    found: dict[str, Fixture] = {}
+    for entry in sorted(metadata.entry_points(group=GROUP), key=lambda e: e.name):
+        for folder in import_module(entry.value).folders():
+            found |= {f.id: f for f in read_folder(folder)}
+    return found
+
+
+def read_folder(folder: Path) -> list[Fixture]:
+    """The forms of the fixture in `folder`. Raises ConformanceError for a manifest that is not right."""
+    manifest = folder / "fixture.toml"
+    try:
+        data = tomllib.loads(manifest.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConformanceError(f"{folder}: there is no fixture.toml; a fixture needs one") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConformanceError(f"{manifest}: not valid TOML: {error}") from None
+    try:
+        return [_form(folder, data, form) for form in data["form"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConformanceError(f"{manifest}: {error} is missing or of the wrong kind; `form` needs name, arrays") from None
+
+
+def _form(folder: Path, data: Mapping[str, Any], form: Mapping[str, Any]) -> Fixture:
+    shipped = tuple(
+        Shipped(s["adapter"], s["subject"], tuple(s.get("dtypes", ("float32", "float64")))) for s in form.get("subject", ())
+    )
+    name = form.get("name", "")
+    return Fixture(
+        id=f"{folder.name}/{name}" if name else folder.name,
+        layer=data["layer"],
+        config=form.get("config", {}),
+        summary=form.get("summary", data["summary"]),
+        source=data["source"],
+        folder=folder,
+        arrays=form["arrays"],
+        shipped=shipped,
+    )
+
+
+def select(names: list[str]) -> list[Fixture]:
+    """The fixtures called `names` (a folder's name stands for all of its forms); all where none is named.
+
+    Raises ConformanceError for an unknown name, with the nearest.
+    """
+    known = fixtures()
+    if not names:
+        return list(known.values())
+    chosen: dict[str, Fixture] = {}
+    for name in names:
+        matching = {i: f for i, f in known.items() if i == name or i.startswith(f"{name}/")}
+        if not matching:
+            every = [*known, *{i.partition("/")[0] for i in known}]
+            raise ConformanceError(f"unknown fixture {name!r}{nearest(name, every)}; `conformance list fixtures` has them all")
+        chosen |= matching
+    return list(chosen.values())

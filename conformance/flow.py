@@ -1,0 +1,202 @@
+"""A layer bound to its config, inputs and weights: what can be run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conformance.errors import ConformanceError
+from conformance.layer import Layer, Step, nearest
+from conformance.rounding import RoundedArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from conformance.model import RoundingModel
+
+
+@dataclass(frozen=True)
+class Flow:
+    """`layer` with complete `config`, and `values` by name: config, inputs, weights (None where absent).
+
+    `steps` are the steps that exist under the config; a step that does not passes on what it reads
+    first, so that the others read through it.
+    """
+
+    layer: Layer
+    config: Mapping[str, Any]
+    values: Mapping[str, Any]
+    steps: tuple[Step, ...]
+
+    @classmethod
+    def bind(
+        cls,
+        layer: Layer,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, NDArray[Any]],
+        weights: Mapping[str, NDArray[Any]],
+        where: str = "",
+    ) -> Flow:
+        """Check that everything is there and fits together.
+
+        Raises ConformanceError naming the array, its shape and what it contradicts; `where` says where
+        the arrays come from.
+        """
+        prefix = f"{where}: " if where else ""
+        full = layer.complete(config)
+        arrays = _gathered(layer.inputs, inputs, "input", layer.name, prefix)
+        arrays |= _gathered(layer.weights, weights, "weight", layer.name, prefix)
+        _check_sizes(layer, arrays, prefix)
+        values: dict[str, Any] = {**full, **arrays}
+        for name, stand_in in layer.falls_back.items():
+            if values.get(name) is None:
+                values[name] = values.get(stand_in)
+        if layer.initial is not None:
+            values |= {name: value for name, value in layer.initial(values).items() if values.get(name) is None}
+        steps, through = [], {}
+        for step in layer.steps.values():
+            if step.exists(values):
+                reads = {p: through.get(n, n) for p, n in step.reads.items()}
+                steps.append(Step(step.name, step.function, reads))
+            else:
+                first = next(iter(step.reads.values()))
+                through[step.name] = through.get(first, first)
+        return cls(layer, full, values, tuple(steps))
+
+    @property
+    def output(self) -> str:
+        """The name of the last step."""
+        return self.steps[-1].name
+
+    def start(self, model: RoundingModel | None) -> dict[str, Any]:
+        """The values from which steps are computed; arrays are exact, and rounding-aware under `model`."""
+        if model is None:
+            return dict(self.values)
+        return {n: exact(v, model) if _is_tensor(n, v) else v for n, v in self.values.items()}
+
+    def run(
+        self, model: RoundingModel | None, conventions: Mapping[str, Any] | None = None
+    ) -> Iterator[tuple[Step, Any]]:
+        """Every step with its value, in flow order: the oracle's own run from the inputs.
+
+        A value is let go as soon as no later step reads it.
+        """
+        conventions = conventions or {}
+        if self.layer.scan is not None:
+            yield from self._scan(model, {}, conventions)
+            return
+        values = self.start(model)
+        last = {name: i for i, step in enumerate(self.steps) for name in step.reads.values()}
+        for i, step in enumerate(self.steps):
+            value = values[step.name] = step(values, **conventions)
+            yield step, value
+            for name in [n for n in values if last.get(n, -1) <= i and n != step.name]:
+                del values[name]
+
+    def isolated(
+        self, model: RoundingModel, observed: Mapping[str, NDArray[Any]], conventions: Mapping[str, Any] | None = None
+    ) -> Iterator[tuple[Step, Any]]:
+        """As `run`, but each step is computed from the `observed` values of the steps that it reads."""
+        conventions = conventions or {}
+        if self.layer.scan is not None:
+            yield from self._scan(model, observed, conventions)
+            return
+        values = self.start(model)
+        for step in self.steps:
+            value = step(values, **conventions)
+            yield step, value
+            seen = observed.get(step.name)
+            values[step.name] = value if seen is None else exact(seen, model)
+
+    def _scan(
+        self, model: RoundingModel | None, observed: Mapping[str, NDArray[Any]], conventions: Mapping[str, Any]
+    ) -> Iterator[tuple[Step, Any]]:
+        scan = self.layer.scan
+        assert scan is not None
+        whole = self.start(model)
+        carried = {name: whole[initial] for name, (_, initial) in scan.carry.items()}
+        times = range(whole[scan.over[0]].shape[1])
+        history: dict[str, list[Any]] = {step.name: [] for step in self.steps}
+        backward = whole.get(scan.reversed_by) == "reverse"
+        for t in reversed(times) if backward else times:
+            values = {**whole, **carried, **{name: whole[name][:, t] for name in scan.over}}
+            for step in self.steps:
+                value = step(values, **conventions)
+                history[step.name].append(value)
+                seen = observed.get(step.name)
+                values[step.name] = value if seen is None or model is None else exact(seen[:, t], model)
+            carried = {name: values[step] for name, (step, _) in scan.carry.items()}
+        for step in self.steps:
+            slices = history[step.name]
+            yield step, np.stack(slices[::-1] if backward else slices, axis=1)
+
+    def axes(self, step: Step) -> str:
+        """The names of the step's axes; a scanned cell's gain the axis of time."""
+        if self.layer.scan is None:
+            return step.axes
+        first, *rest = step.axes.split()
+        return " ".join([first, self.layer.scan.axis, *rest])
+
+
+def exact(array: NDArray[Any], model: RoundingModel) -> RoundedArray:
+    """An array whose values are what they are."""
+    return RoundedArray(np.asarray(array, dtype=np.float64), None, model)
+
+
+def _is_tensor(name: str, value: Any) -> bool:
+    """Masks and indices stay plain arrays: what they select is not a matter of rounding."""
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f" and name.rpartition(".")[2] != "mask"
+
+
+def _gathered(
+    declared: Mapping[str, str], given: Mapping[str, NDArray[Any]], kind: str, layer: str, prefix: str
+) -> dict[str, NDArray[Any] | None]:
+    names = [n.rstrip("?") for n in declared]
+    for name in given:
+        if name not in names:
+            raise ConformanceError(
+                f"{prefix}{layer} has no {kind} {name!r}{nearest(name, names)}; it has {', '.join(names) or 'none'}"
+            )
+    for name in declared:
+        if not name.endswith("?") and name not in given:
+            raise ConformanceError(f"{prefix}the {kind} {name!r} of {layer} is missing; it has the axes {declared[name]}")
+    return {name: given.get(name) for name in names}
+
+
+def _check_sizes(layer: Layer, arrays: Mapping[str, NDArray[Any] | None], prefix: str) -> None:
+    known: dict[str, tuple[int, str]] = {}
+    for name, axes in {**layer.inputs, **layer.weights}.items():
+        name = name.rstrip("?")
+        array = arrays.get(name)
+        if array is None:
+            continue
+        words = axes.split()
+        shape = "x".join(map(str, array.shape))
+        if any(w == "..." or w.startswith("*") for w in words):
+            tail = [w for w in words if w != "..." and not w.startswith("*")]
+            if array.ndim < len(tail):
+                raise ConformanceError(f"{prefix}{name!r} is {shape or 'a single number'}, but has the axes {axes}")
+            words = words if not tail else tail
+            sizes = array.shape[len(array.shape) - len(tail) :] if tail else ()
+            words = tail
+        else:
+            if array.ndim != len(words):
+                raise ConformanceError(f"{prefix}{name!r} is {shape or 'a single number'}, but has the axes {axes}")
+            sizes = array.shape
+        for word, size in zip(words, sizes, strict=True):
+            factor, _, axis = word.rpartition("*")
+            if "/" in word:
+                continue
+            multiple = int(factor) if factor else 1
+            if size % multiple:
+                raise ConformanceError(f"{prefix}{name!r} is {shape} ({axes}), but {size} is not a multiple of {multiple}")
+            size //= multiple
+            if axis in known and known[axis][0] != size:
+                expected, source = known[axis]
+                raise ConformanceError(
+                    f"{prefix}{name!r} is {shape} ({axes}), but {axis} is {expected} (from {source!r})"
+                )
+            known.setdefault(axis, (size, name))

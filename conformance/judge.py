@@ -1,0 +1,229 @@
+"""The verdict on one trace: isolated and accumulated figures per step, statuses, culprit, diagnosis."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from conformance.align import Placed, align, isolated_values
+from conformance.conventions import by_keyword, conventions
+from conformance.figures import Figures, compare, informative
+from conformance.flow import Flow
+from conformance.model import RoundingModel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from conformance.precision import Precision
+    from conformance.tape import Found
+    from conformance.trace import Trace
+
+Rerun = Callable[[], tuple[Flow, "Trace"]]
+
+
+@dataclass(frozen=True)
+class JudgedStep:
+    """One step's verdict. Figures are None where the step was not observed."""
+
+    name: str
+    axes: str
+    status: str
+    flags: tuple[str, ...]
+    found: Found | None
+    found_axes: str | None
+    isolated: Figures | None
+    accumulated: Figures | None
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A convention that explains a step: `equivalent` lists those that no value here tells apart from it."""
+
+    convention: str
+    value: str
+    canonical: str
+    step: str
+    equivalent: tuple[str, ...]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A step that is held with other axes than the canonical ones: the same numbers, not a fault."""
+
+    step: str
+    convention: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judged trace. `culprit` is the first step at fault; `until` the next that was found after it,
+    where the fault may lie anywhere between."""
+
+    status: str
+    steps: tuple[JudgedStep, ...]
+    culprit: str | None = None
+    until: str | None = None
+    causes: tuple[Cause, ...] = ()
+    layouts: tuple[Layout, ...] = ()
+    message: str | None = None
+
+
+def judge(flow: Flow, trace: Trace, precision: Precision, rerun: Rerun | None = None) -> Verdict:
+    """Judge `trace` against `flow`.
+
+    `rerun` runs the subject again on fresh random inputs; it is called only where errors are beyond
+    their tolerances and yet within the worst case, so that structured data may have lined them up.
+    """
+    model = RoundingModel(precision)
+    placed = align(flow, trace, model)
+    steps = _judged(flow, trace, placed, model)
+    flags: tuple[str, ...] = ()
+    if any(s.status in ("diverges", "propagated") for s in steps) and _possible(flow, trace, placed, precision):
+        if rerun is None or trace.recorded:
+            steps = [_with(s, "inconclusive") if s.status in ("diverges", "propagated") else s for s in steps]
+        else:
+            fresh_flow, fresh_trace = rerun()
+            fresh = judge(fresh_flow, fresh_trace, precision)
+            if fresh.status in ("conforms", "uninformative"):
+                flags = ("biased-rounding",)
+                steps = [
+                    _with(s, "conforms", flags) if s.status in ("diverges", "propagated") else s for s in steps
+                ]
+    return _verdict(flow, trace, placed, steps, model)
+
+
+def _judged(flow: Flow, trace: Trace, placed: Mapping[str, Placed], model: RoundingModel) -> list[JudgedStep]:
+    steps = []
+    for step, value in flow.run(model):
+        at = placed[step.name]
+        axes = axis_names(flow.axes(step), value.ndim)
+        if at.found is None:
+            status = "diverges" if at.faulty else "not-observed"
+            steps.append(JudgedStep(step.name, axes, status, (), None, None, at.isolated, None))
+            continue
+        plain = step.name == flow.output and trace.output.shape == value.shape
+        accumulated = compare(value, trace.output if plain else at.found.array)
+        assert at.isolated is not None
+        if at.faulty or not at.isolated.conforms:
+            status = "diverges"
+        elif not accumulated.conforms:
+            status = "propagated"
+        else:
+            status = "conforms" if informative(value) else "uninformative"
+        described = at.found.view.describe(axes.split())
+        steps.append(JudgedStep(step.name, axes, status, (), at.found, described, at.isolated, accumulated))
+    return steps
+
+
+def _possible(flow: Flow, trace: Trace, placed: Mapping[str, Placed], precision: Precision) -> bool:
+    """Whether every error is within the worst case that rounding allows."""
+    worst = RoundingModel(precision, worst_case=True)
+    observed = isolated_values(placed)
+    if any(p.faulty and p.found is None for p in placed.values()):
+        return False
+    for run, final in ((flow.isolated(worst, observed), {}), (flow.run(worst), {flow.output: trace.output})):
+        for step, value in run:
+            seen = final.get(step.name, observed.get(step.name))
+            if seen is not None and (seen.shape != value.shape or not compare(value, seen).conforms):
+                return False
+    return True
+
+
+def _verdict(
+    flow: Flow, trace: Trace, placed: Mapping[str, Placed], steps: list[JudgedStep], model: RoundingModel
+) -> Verdict:
+    at_fault = [s for s in steps if s.status == "diverges"]
+    output = steps[-1]
+    culprit = at_fault[0].name if at_fault else None
+    message = None
+    if culprit is None and output.status == "propagated":
+        # Every step is right by itself. Either errors add up beyond what independence explains, or the
+        # plain run, whose output this is, does not compute what the watched run does.
+        culprit = next(s.name for s in steps if s.status == "propagated")
+        message = _unwatched(flow, trace, model)
+    if culprit is not None:
+        status = "diverges"
+    elif output.status in ("uninformative", "inconclusive"):
+        status = output.status
+    else:
+        status = "inconclusive" if any(s.status == "inconclusive" for s in steps) else "conforms"
+    causes = tuple(c for s in at_fault for c in _causes(flow, s.name, placed[s.name]))
+    until = placed[culprit].until if culprit is not None else None
+    return Verdict(status, tuple(steps), culprit, until, causes, tuple(_layouts(flow, steps)), message)
+
+
+def _unwatched(flow: Flow, trace: Trace, model: RoundingModel) -> str | None:
+    """What to say where only the plain run is off."""
+    if trace.observed_output is None or trace.observed_output.shape != trace.output.shape:
+        return None
+    *_, (_, expected) = flow.run(model)
+    plain, watched = compare(expected, trace.output), compare(expected, trace.observed_output)
+    if watched.conforms and not plain.conforms:
+        return (
+            f"the plain run's output is off by {plain.ratio:.3g} tolerances, while the watched run, which takes "
+            f"the framework's unfused path, conforms ({watched.ratio:.2g}): the fused path is at fault"
+        )
+    return None
+
+
+def _causes(flow: Flow, step: str, placed: Placed) -> list[Cause]:
+    causes = []
+    for keyword, value in placed.conventions.items():
+        convention = by_keyword(keyword)
+        assert convention is not None
+        others = tuple(
+            " and ".join(f"{c.id} = {v}" for k, v in variant.items() if (c := by_keyword(k)) is not None)
+            for variant in placed.equivalent
+        )
+        canonical = convention.canonical
+        name = convention.id.rpartition(".")[2].replace("-", "_")
+        given = flow.config.get(name)
+        if given is not None and (canonical.startswith("<") or isinstance(given, str | float)):
+            canonical = str(given)
+        seen = next((v.seen for v in convention.variants if v.value == value), "")
+        sentence = f"{step} comes out with {convention.id} = {value}; the layer that was asked for has {canonical}"
+        causes.append(
+            Cause(convention.id, str(value), canonical, step, others, sentence + (f" (seen: {seen})" if seen else ""))
+        )
+    return causes
+
+
+def _layouts(flow: Flow, steps: list[JudgedStep]) -> list[Layout]:
+    """Steps whose axes stand in the order of a layout convention's variant, and not in the canonical one."""
+    found = []
+    for convention in conventions().values():
+        for variant in convention.variants:
+            if variant.kind != "layout":
+                continue
+            for step in steps:
+                bare = step.name.rpartition(".")[2]
+                if bare != convention.step(flow.layer.name) or step.found is None or step.found.view.canonical:
+                    continue
+                axes = [step.axes.split()[a] for a in step.found.view.order if step.found.view.shape[a] != 1]
+                wanted = variant.value.split("-")
+                if set(wanted) <= set(axes) and [a for a in axes if a in wanted] == wanted:
+                    found.append(Layout(step.name, convention.id, variant.value))
+    return found
+
+
+def _with(step: JudgedStep, status: str, flags: tuple[str, ...] = ()) -> JudgedStep:
+    return JudgedStep(
+        step.name, step.axes, status, (*step.flags, *flags), step.found, step.found_axes, step.isolated, step.accumulated
+    )
+
+
+def axis_names(axes: str, ndim: int) -> str:
+    """One name per axis: `*batch out` of a matrix stack is `batch0 batch1 out`."""
+    words = axes.split()
+    many = [w for w in words if w.startswith("*") or w == "..."]
+    if not many:
+        return axes
+    count = ndim - (len(words) - 1)
+    word = re.sub(r"\W", "", many[0]) or "axis"
+    names = [word] if count == 1 else [f"{word}{i}" for i in range(count)]
+    position = words.index(many[0])
+    return " ".join([*words[:position], *names, *words[position + 1 :]])

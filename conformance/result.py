@@ -1,0 +1,172 @@
+"""The result of a run, as it is written to JSON and read by reports. DESIGN section 11 fixes the fields."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from conformance import __version__
+
+if TYPE_CHECKING:
+    from conformance.figures import Figures
+    from conformance.judge import JudgedStep, Verdict
+
+STATUSES = (
+    "conforms",
+    "diverges",
+    "known-divergence",
+    "stale-divergence",
+    "uninformative",
+    "inconclusive",
+    "unsupported",
+    "unavailable",
+    "crashed",
+    "timeout",
+    "error",
+)
+
+
+class Deviation(msgspec.Struct, frozen=True):
+    """The greatest error of a step. A number that is not finite is a string: JSON has no infinity."""
+
+    ratio: float | str
+    max_abs: float | str
+    max_rel: float | str
+    at: list[int]
+
+    @property
+    def tolerances(self) -> float:
+        """`ratio` as a number."""
+        return float(self.ratio)
+
+
+class Location(msgspec.Struct, frozen=True):
+    """Where on the tape a step was found, and how its axes stand there."""
+
+    operation: str
+    position: int
+    axes: str
+
+
+class StepResult(msgspec.Struct, frozen=True):
+    """The verdict on one step."""
+
+    name: str
+    axes: str
+    status: str
+    flags: list[str]
+    found: Location | None
+    isolated: Deviation | None
+    accumulated: Deviation | None
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """A convention that explains a divergence."""
+
+    convention: str
+    value: str
+    canonical: str
+    step: str
+    explains: bool
+    equivalent: list[str]
+    sentence: str
+
+
+class LayoutFinding(msgspec.Struct, frozen=True):
+    """A step that is held with other axes."""
+
+    step: str
+    convention: str
+    value: str
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """One subject on one fixture: the judged case."""
+
+    layer: str
+    fixture: str
+    adapter: str
+    subject: str
+    mode: str = "eager"
+    dtype: str
+    device: str = "cpu"
+    status: str
+    culprit: str | None = None
+    culprit_until: str | None = None
+    seconds: float = 0.0
+    message: str | None = None
+    layouts: list[LayoutFinding] = []
+    diagnosis: list[Finding] = []
+    steps: list[StepResult] = []
+
+    @property
+    def ratio(self) -> float | None:
+        """The worst ratio of the case: isolated at any step, or accumulated at the output."""
+        ratios = [s.isolated.tolerances for s in self.steps if s.isolated is not None]
+        if self.steps and self.steps[-1].accumulated is not None:
+            ratios.append(self.steps[-1].accumulated.tolerances)
+        return max(ratios, default=None)
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one run gave."""
+
+    schema: int = 1
+    conformance: str = __version__
+    environment: dict[str, str]
+    started: str
+    seconds: float
+    summary: dict[str, int]
+    cases: list[Case]
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code that DESIGN gives for these statuses (`unavailable` counts where it was asked for)."""
+        if self.summary.get("diverges", 0) or self.summary.get("stale-divergence", 0):
+            return 1
+        return 3 if any(self.summary.get(s, 0) for s in ("crashed", "timeout", "error")) else 0
+
+
+def summarise(cases: list[Case]) -> dict[str, int]:
+    """How many cases have each status, in the order of STATUSES; absent ones are left out."""
+    counts = {s: sum(c.status == s for c in cases) for s in STATUSES}
+    return {s: n for s, n in counts.items() if n}
+
+
+def number(value: float) -> float | str:
+    """A float as JSON can hold it."""
+    if math.isfinite(value):
+        return value
+    return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+
+
+def _deviation(figures: Figures | None) -> Deviation | None:
+    if figures is None:
+        return None
+    return Deviation(number(figures.ratio), number(figures.max_abs), number(figures.max_rel), list(figures.at))
+
+
+def _step(step: JudgedStep) -> StepResult:
+    location = None
+    if step.found is not None:
+        location = Location(step.found.operation, step.found.position, step.found_axes or "")
+    return StepResult(
+        step.name, step.axes, step.status, list(step.flags), location, _deviation(step.isolated), _deviation(step.accumulated)
+    )  # fmt: skip
+
+
+def parts_of(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as the fields of a case."""
+    return {
+        "status": verdict.status,
+        "culprit": verdict.culprit,
+        "culprit_until": verdict.until,
+        "message": verdict.message,
+        "layouts": [LayoutFinding(x.step, x.convention, x.value) for x in verdict.layouts],
+        "diagnosis": [
+            Finding(c.convention, c.value, c.canonical, c.step, True, list(c.equivalent), c.sentence) for c in verdict.causes
+        ],
+        "steps": [_step(s) for s in verdict.steps],
+    }
