@@ -148,6 +148,7 @@ class KerasAdapter(FrameworkAdapter):
         """
         if "keras" not in sys.modules:
             os.environ["KERAS_BACKEND"] = self.backend
+        versions = self.backend_versions()  # before Keras, which imports the back end itself
         import keras
 
         if keras.backend.backend() != self.backend:
@@ -155,7 +156,7 @@ class KerasAdapter(FrameworkAdapter):
                 f"{self.name}: this process has Keras on {keras.backend.backend()} already, "
                 "and one process has one Keras back end; run it in a process of its own"
             )
-        return {"keras": keras.__version__, **self.backend_versions()}
+        return {"keras": keras.__version__, **versions}
 
     def backend_versions(self) -> Mapping[str, str]:
         """The versions of what Keras runs on."""
@@ -234,6 +235,17 @@ class KerasOnJax(KerasAdapter):
         from conformance_adapters.jax_tape import record
 
         return record(subject.observed())
+
+    @contextmanager
+    def inference(self) -> Iterator[None]:
+        """JAX's 'not supported on CPU' as Unsupported: float16 attention, say, which Keras survives and a trace not."""
+        with super().inference():
+            try:
+                yield
+            except ValueError as error:
+                if "is not supported by" not in str(error):
+                    raise
+                raise Unsupported(f"{self.name}: {error}") from error
 
 
 class KerasOnTorch(KerasAdapter):

@@ -6,13 +6,13 @@ without an import, what that back end is known not to have.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from conformance import layout
-from conformance.layout import Parameter
+from conformance_adapters.declared_subject import DeclaredSubject
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,47 +20,15 @@ if TYPE_CHECKING:
     from conformance.trace import Request
 
 
-class KerasSubject:
-    """One of Keras's own layers or functions.
+class KerasSubject(DeclaredSubject):
+    """One of Keras's own layers or functions. `parameters` are named by path below the layer (`query/kernel`)."""
 
-    `inputs` and `weight_names` are the canonical names that it can take, `options` the config entries that it looks
-    at together with the values that it can express (None: `reason` decides). `parameters` are the layouts of its
-    Keras variables, by path below the layer (`query/kernel`).
-    """
-
-    name: ClassVar[str]
-    layer: ClassVar[str]
     backend: ClassVar[str] = ""
-    inputs: ClassVar[tuple[str, ...]] = ("x",)
-    weight_names: ClassVar[tuple[str, ...]] = ()
-    options: ClassVar[Mapping[str, Sequence[Any] | None]] = {}
-    parameters: ClassVar[Sequence[Parameter]] = ()
 
     @classmethod
     def on(cls, backend: str) -> type[KerasSubject]:
         """This subject on `backend`: "tensorflow", "jax" or "torch"."""
         return type(cls.__name__, (cls,), {"backend": backend, "__doc__": cls.__doc__})
-
-    @classmethod
-    def refuses(cls, request: Request) -> str | None:
-        """Why Keras cannot express `request`, or None where it can."""
-        for kind, given, known in (
-            ("input", request.inputs, cls.inputs),
-            ("weight", request.weights, cls.weight_names),
-        ):
-            for name in given:
-                if name not in known:
-                    return f"has no {kind} {name}"
-        for key, value in request.config.items():
-            allowed = cls.options.get(key, (None, False))
-            if allowed is not None and not any(value is a or value == a for a in allowed):
-                return f"cannot express {key}={value!r}"
-        return cls.reason(request)
-
-    @classmethod
-    def reason(cls, request: Request) -> str | None:
-        """What speaks against a request whose names and options are all known."""
-        return None
 
     def __init__(self, request: Request) -> None:
         self.request = request

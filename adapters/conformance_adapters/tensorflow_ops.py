@@ -12,6 +12,7 @@ import numpy as np
 from conformance import layout
 from conformance.errors import Unsupported
 from conformance.layout import Parameter
+from conformance_adapters.declared_subject import DeclaredSubject
 from conformance_adapters.subject import FrameworkAdapter
 from conformance_adapters.tensorflow_tape import record, to_numpy
 
@@ -21,37 +22,8 @@ if TYPE_CHECKING:
     from conformance.trace import Entry, Request, Trace
 
 
-class TensorFlowSubject:
-    """Operations of TensorFlow. `inputs` and `weight_names` are the canonical names that they can take, `options` the
-    values that they can express of a config entry (None: any, or `reason` decides)."""
-
-    name: ClassVar[str]
-    layer: ClassVar[str]
-    inputs: ClassVar[tuple[str, ...]] = ("x",)
-    weight_names: ClassVar[tuple[str, ...]] = ()
-    options: ClassVar[Mapping[str, Sequence[Any] | None]] = {}
-    parameters: ClassVar[Sequence[Parameter]] = ()
-
-    @classmethod
-    def refuses(cls, request: Request) -> str | None:
-        """Why TensorFlow cannot express `request`, or None where it can."""
-        for kind, given, known in (
-            ("input", request.inputs, cls.inputs),
-            ("weight", request.weights, cls.weight_names),
-        ):
-            for name in given:
-                if name not in known:
-                    return f"has no {kind} {name}"
-        for key, value in request.config.items():
-            allowed = cls.options.get(key, (None, False))
-            if allowed is not None and not any(value is a or value == a for a in allowed):
-                return f"cannot express {key}={value!r}"
-        return cls.reason(request)
-
-    @classmethod
-    def reason(cls, request: Request) -> str | None:
-        """What speaks against a request whose names and options are all known."""
-        return None
+class TensorFlowSubject(DeclaredSubject):
+    """Operations of TensorFlow, whose weights are in variables."""
 
     def __init__(self, request: Request) -> None:
         import tensorflow as tf
