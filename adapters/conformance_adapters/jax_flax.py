@@ -1,0 +1,44 @@
+"""The adapter for JAX and Flax: their own layers, and a tape read off the jaxpr."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from conformance_adapters import flax_layers, flax_lstm, jax_attention
+from conformance_adapters.subject import FrameworkAdapter, Subject
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from conformance.trace import Entry, Request
+
+
+class JaxAdapter(FrameworkAdapter):
+    """JAX's own functions, and the modules of flax.nnx and flax.linen."""
+
+    name = "jax"
+    requires = ("jax", "flax")
+    install = "pip install 'conformance[jax]'"
+    table: Sequence[type[Subject]] = (*jax_attention.SUBJECTS, *flax_layers.SUBJECTS, *flax_lstm.SUBJECTS)
+
+    def start(self) -> Mapping[str, str]:
+        """Import JAX and Flax, let JAX have float64, and return the versions."""
+        import flax
+        import jax
+        import jaxlib
+
+        jax.config.update("jax_enable_x64", True)
+        return {"jax": jax.__version__, "jaxlib": jaxlib.__version__, "flax": flax.__version__}
+
+    def to_numpy(self, tensor: Any) -> NDArray[Any]:
+        """A copy in the array's own dtype; bfloat16 as float32."""
+        from conformance_adapters.jax_tape import to_numpy
+
+        return to_numpy(tensor)
+
+    def record(self, subject: Callable[[], Any], request: Request) -> tuple[Any, Sequence[Entry]]:
+        """Evaluate the subject's jaxpr one equation at a time."""
+        from conformance_adapters.jax_tape import record
+
+        return record(subject)
