@@ -161,6 +161,7 @@ class MultiHeadAttention(_Projected):
         whole = joined(None if mask is None else four_axes(mask, batch, key), allowed)
         if whole is not None:
             bias = self.graph.input("attention_bias", self._bias(whole, query, key))
+        self.graph.types["qk"] = self.graph.dtype
         return self.graph.add(
             "MultiHeadAttention",
             *tensors,

@@ -18,7 +18,7 @@ from conformance.trace import Entry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from onnx import ModelProto, NodeProto
+    from onnx import ModelProto, NodeProto, ValueInfoProto
 
 OPSETS = (("", 23), ("com.microsoft", 1))
 IR_VERSION = 10  # the oldest that knows these opsets, for older runtimes
@@ -45,12 +45,16 @@ class _Node:
 
 @dataclass
 class Graph:
-    """The graph: `inputs` and `initializers` are arrays by name, in the dtype in which they are fed."""
+    """The graph: `inputs` and `initializers` are arrays by name, in the dtype in which they are fed.
+
+    `types` are the dtypes of the values for which the runtime cannot find it out by itself.
+    """
 
     dtype: np.dtype[Any]
     inputs: dict[str, NDArray[Any]] = field(default_factory=dict)
     initializers: dict[str, NDArray[Any]] = field(default_factory=dict)
     nodes: list[_Node] = field(default_factory=list)
+    types: dict[str, np.dtype[Any]] = field(default_factory=dict)
 
     def input(self, name: str, array: NDArray[Any]) -> str:
         """A graph input; floating-point values are taken in the graph's dtype."""
@@ -87,7 +91,7 @@ class Graph:
 
     def model(self, output: str, observed: bool = False, inlined: Collection[str] = ()) -> ModelProto:
         """The model that computes `output`; observed, it gives every node's outputs too."""
-        from onnx import ValueInfoProto, helper, inliner, numpy_helper
+        from onnx import helper, inliner, numpy_helper
 
         fed = [
             helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
@@ -97,7 +101,7 @@ class Graph:
             [n.made(observed) for n in self.nodes if observed or not n.probe],
             "subject",
             fed,
-            [ValueInfoProto(name=output)],
+            [self._value(output)],
             [numpy_helper.from_array(a, n) for n, a in self.initializers.items()],
         )
         opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS]
@@ -106,8 +110,15 @@ class Graph:
             model = inliner.inline_selected_functions(model, [("", n) for n in inlined], inline_schema_functions=True)
         if observed:
             names = [name for node in model.graph.node for name in node.output if name and name != output]
-            model.graph.output.extend(ValueInfoProto(name=name) for name in names)
+            model.graph.output.extend(self._value(name) for name in names)
         return model
+
+    def _value(self, name: str) -> ValueInfoProto:
+        from onnx import ValueInfoProto, helper
+
+        if name not in self.types:
+            return ValueInfoProto(name=name)
+        return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(self.types[name]), None)
 
     def run(self, model: ModelProto, optimised: bool = True) -> dict[str, NDArray[Any]]:
         """Every output of the model, by name, for the graph's inputs."""

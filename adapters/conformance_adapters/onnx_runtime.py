@@ -10,6 +10,7 @@ import numpy as np
 
 from conformance.errors import Unsupported
 from conformance.layout import Parameter
+from conformance_adapters.convolution_padding import pads, pair
 from conformance_adapters.onnx_attention import DotProductAttention, MultiHeadAttention, ProjectedAttention
 from conformance_adapters.onnx_subject import OnnxSubject
 from conformance_adapters.subject import FrameworkAdapter, Subject
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from conformance.trace import Entry, Request, Trace
 
-_REFUSAL = re.compile(r"Could not find an implementation|Type Error: Type 'tensor|does not support \w+ yet")
+_REFUSAL = re.compile(r"Could not find an implementation|Type Error: Type|does not support \w+ yet")
 
 
 class MatMulAdd(OnnxSubject):
@@ -205,27 +206,22 @@ class Conv(OnnxSubject):
         """`batch height width out`."""
         graph, config = self.graph, self.config
         x = graph.add("Transpose", self.input("x"), name="x.channel_second", perm=[0, 3, 1, 2])
-        padding: dict[str, Any] = {"auto_pad": "NOTSET"}
-        if config["padding"] in ("same-upper", "same-lower"):
-            padding = {"auto_pad": config["padding"].upper().replace("-", "_")}
-        elif config["padding"] != "valid":
-            (top, bottom), (left, right) = config["padding"]
-            padding["pads"] = [int(top), int(left), int(bottom), int(right)]
+        if config["padding"] in ("same-upper", "same-lower") and pair(config["dilation"]) == (1, 1):
+            padding: dict[str, Any] = {"auto_pad": config["padding"].upper().replace("-", "_")}
+        else:  # the runtime has no auto_pad for a dilated kernel
+            (top, bottom), (left, right) = pads(self.request)
+            padding = {"auto_pad": "NOTSET", "pads": [top, left, bottom, right]}
         convolved = graph.add(
             "Conv",
             *[n for n in (x, "W", self.held("B")) if n],
             name="convolved",
             kernel_shape=self.request.weights["kernel"].shape[:2],
-            strides=_pair(config["strides"]),
-            dilations=_pair(config["dilation"]),
+            strides=pair(config["strides"]),
+            dilations=pair(config["dilation"]),
             group=config["groups"],
             **padding,
         )
         return graph.add("Transpose", convolved, name="output", perm=[0, 2, 3, 1])
-
-
-def _pair(value: Any) -> list[int]:
-    return [value, value] if isinstance(value, int) else [int(v) for v in value]
 
 
 class OnnxRuntimeAdapter(FrameworkAdapter):

@@ -10,6 +10,7 @@ import numpy as np
 
 from conformance.errors import Unsupported
 from conformance.layout import Parameter
+from conformance_adapters.convolution_padding import pads, pair
 from conformance_adapters.subject import FrameworkAdapter, Subject
 from conformance_adapters.torch_attention import (
     MultiheadAttention,
@@ -198,33 +199,6 @@ class Lstm(TorchSubject):
         return output[..., self._unit :] if self._reverse else output
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
-
-
-def _pads(request: Request) -> tuple[tuple[int, int], tuple[int, int]]:
-    """((top, bottom), (left, right)) that the config asks for.
-
-    "same" gives every axis ceil(size / stride) outputs; an odd pixel goes to the end with "same-upper".
-    """
-    config = request.config
-    padding = config["padding"]
-    if padding == "valid":
-        return (0, 0), (0, 0)
-    if padding not in ("same-upper", "same-lower"):
-        (top, bottom), (left, right) = padding
-        return (int(top), int(bottom)), (int(left), int(right))
-    pads = []
-    sizes, kernels = request.inputs["x"].shape[1:3], request.weights["kernel"].shape[:2]
-    for size, kernel, stride, dilation in zip(
-        sizes, kernels, _pair(config["strides"]), _pair(config["dilation"]), strict=True
-    ):
-        total = max((-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size, 0)
-        less, more = total // 2, total - total // 2
-        pads.append((less, more) if padding == "same-upper" else (more, less))
-    return pads[0], pads[1]
-
-
 class Conv2d(TorchSubject):
     """torch.nn.Conv2d with a padding of its own: none, 'same' at stride 1, or a symmetric one."""
 
@@ -234,16 +208,16 @@ class Conv2d(TorchSubject):
     @classmethod
     def padding(cls, request: Request) -> str | tuple[int, int] | None:
         """The module's own `padding` argument for the request, or None where it has none."""
-        if request.config["padding"] == "same-upper" and _pair(request.config["strides"]) == (1, 1):
+        if request.config["padding"] == "same-upper" and pair(request.config["strides"]) == (1, 1):
             return "same"
-        (top, bottom), (left, right) = _pads(request)
+        (top, bottom), (left, right) = pads(request)
         return (top, left) if top == bottom and left == right else None
 
     @classmethod
     def refuses(cls, request: Request) -> str | None:
         """It pads symmetrically, and 'same' is for stride 1 only."""
         if cls.padding(request) is None:
-            return f"it pads both sides alike, and {_pads(request)} is asked for"
+            return f"it pads both sides alike, and {pads(request)} is asked for"
         return None
 
     def make(self) -> torch.nn.Module:
@@ -259,9 +233,9 @@ class Conv2d(TorchSubject):
             channel * groups,
             out,
             tuple(size),
-            stride=_pair(self.config["strides"]),
+            stride=pair(self.config["strides"]),
             padding=padding,
-            dilation=_pair(self.config["dilation"]),
+            dilation=pair(self.config["dilation"]),
             groups=groups,
             bias="bias" in weights,
         )
@@ -292,7 +266,7 @@ class PaddedConv2d(Conv2d):
         """The two modules in a row."""
         from torch.nn import Sequential, ZeroPad2d
 
-        (top, bottom), (left, right) = _pads(self.request)
+        (top, bottom), (left, right) = pads(self.request)
         return Sequential(ZeroPad2d((left, right, top, bottom)), self._conv(0))
 
     def layouts(self) -> Sequence[Parameter]:
