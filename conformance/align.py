@@ -235,7 +235,9 @@ class _Aligner:
             return None if found is None else _Fault(number, value, found, variant, number, True)
         fresh = found is not None and found.position not in self.tape.claimed
         base = value if found is None else exact(found.array, self.model)
-        return self._followed(_Fault(number, base, found, variant, number, False), {**self.active, **variant}, fresh, depth)
+        return self._followed(
+            _Fault(number, base, found, variant, number, False), {**self.active, **variant}, fresh, depth
+        )
 
     def _followed(self, fault: _Fault, active: Mapping[str, Any], fresh: bool, depth: int) -> _Fault | None:
         """`fault` with how far the walk gets from it; None where no later step is found."""
@@ -319,7 +321,7 @@ class _Aligner:
 
     def _indistinguishable(self, fault: _Fault) -> list[Mapping[str, Any]]:
         """Other variants with as many changes that explain as much."""
-        others = []
+        others: list[Mapping[str, Any]] = []
         for variant in self._variants(fault.number):
             if variant != fault.conventions and len(variant) == len(fault.conventions):
                 other = self._try(fault.number, variant, _MOST_FAULTS)

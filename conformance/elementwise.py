@@ -49,15 +49,15 @@ def _erf(x: NDArray[Any]) -> NDArray[Any]:
 
 def _sigmoid(x: NDArray[Any]) -> NDArray[Any]:
     e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, e) / (1 + e)
+    return np.asarray(np.where(x >= 0, 1, e) / (1 + e))
 
 
 def _hard_sigmoid(x: NDArray[Any]) -> NDArray[Any]:
-    return np.clip(x / 6 + 0.5, 0, 1)
+    return np.asarray(np.clip(x / 6 + 0.5, 0, 1))
 
 
 def _hard_sigmoid_fifth(x: NDArray[Any]) -> NDArray[Any]:
-    return np.clip(0.2 * x + 0.5, 0, 1)
+    return np.asarray(np.clip(0.2 * x + 0.5, 0, 1))
 
 
 erf = Elementwise("erf", _erf, 2.0, 1.0)

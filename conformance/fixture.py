@@ -85,12 +85,15 @@ def read_folder(folder: Path) -> list[Fixture]:
     try:
         return [_form(folder, data, form) for form in data["form"]]
     except (KeyError, TypeError, AttributeError) as error:
-        raise ConformanceError(f"{manifest}: {error} is missing or of the wrong kind; `form` needs name, arrays") from None
+        raise ConformanceError(
+            f"{manifest}: {error} is missing or of the wrong kind; `form` needs name, arrays"
+        ) from None
 
 
 def _form(folder: Path, data: Mapping[str, Any], form: Mapping[str, Any]) -> Fixture:
     shipped = tuple(
-        Shipped(s["adapter"], s["subject"], tuple(s.get("dtypes", ("float32", "float64")))) for s in form.get("subject", ())
+        Shipped(s["adapter"], s["subject"], tuple(s.get("dtypes", ("float32", "float64"))))
+        for s in form.get("subject", ())
     )
     name = form.get("name", "")
     return Fixture(
@@ -118,6 +121,8 @@ def select(names: list[str]) -> list[Fixture]:
         matching = {i: f for i, f in known.items() if i == name or i.startswith(f"{name}/")}
         if not matching:
             every = [*known, *{i.partition("/")[0] for i in known}]
-            raise ConformanceError(f"unknown fixture {name!r}{nearest(name, every)}; `conformance list fixtures` has them all")
+            raise ConformanceError(
+                f"unknown fixture {name!r}{nearest(name, every)}; `conformance list fixtures` has them all"
+            )
         chosen |= matching
     return list(chosen.values())

@@ -56,7 +56,8 @@ class Flow:
                 values[name] = values.get(stand_in)
         if layer.initial is not None:
             values |= {name: value for name, value in layer.initial(values).items() if values.get(name) is None}
-        steps, through = [], {}
+        steps: list[Step] = []
+        through: dict[str, str] = {}
         for step in layer.steps.values():
             if step.exists(values):
                 reads = {p: through.get(n, n) for p, n in step.reads.items()}
@@ -162,7 +163,9 @@ def _gathered(
             )
     for name in declared:
         if not name.endswith("?") and name not in given:
-            raise ConformanceError(f"{prefix}the {kind} {name!r} of {layer} is missing; it has the axes {declared[name]}")
+            raise ConformanceError(
+                f"{prefix}the {kind} {name!r} of {layer} is missing; it has the axes {declared[name]}"
+            )
     return {name: given.get(name) for name in names}
 
 
@@ -192,7 +195,9 @@ def _check_sizes(layer: Layer, arrays: Mapping[str, NDArray[Any] | None], prefix
                 continue
             multiple = int(factor) if factor else 1
             if size % multiple:
-                raise ConformanceError(f"{prefix}{name!r} is {shape} ({axes}), but {size} is not a multiple of {multiple}")
+                raise ConformanceError(
+                    f"{prefix}{name!r} is {shape} ({axes}), but {size} is not a multiple of {multiple}"
+                )
             size //= multiple
             if axis in known and known[axis][0] != size:
                 expected, source = known[axis]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from conformance.align import Placed, align, isolated_values
 from conformance.conventions import by_keyword, conventions
@@ -14,8 +14,6 @@ from conformance.flow import Flow
 from conformance.model import RoundingModel
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from conformance.precision import Precision
     from conformance.tape import Found
     from conformance.trace import Trace
@@ -90,9 +88,7 @@ def judge(flow: Flow, trace: Trace, precision: Precision, rerun: Rerun | None = 
             fresh = judge(fresh_flow, fresh_trace, precision)
             if fresh.status in ("conforms", "uninformative"):
                 flags = ("biased-rounding",)
-                steps = [
-                    _with(s, "conforms", flags) if s.status in ("diverges", "propagated") else s for s in steps
-                ]
+                steps = [_with(s, "conforms", flags) if s.status in ("diverges", "propagated") else s for s in steps]
     return _verdict(flow, trace, placed, steps, model)
 
 
@@ -212,7 +208,14 @@ def _layouts(flow: Flow, steps: list[JudgedStep]) -> list[Layout]:
 
 def _with(step: JudgedStep, status: str, flags: tuple[str, ...] = ()) -> JudgedStep:
     return JudgedStep(
-        step.name, step.axes, status, (*step.flags, *flags), step.found, step.found_axes, step.isolated, step.accumulated
+        step.name,
+        step.axes,
+        status,
+        (*step.flags, *flags),
+        step.found,
+        step.found_axes,
+        step.isolated,
+        step.accumulated,
     )
 
 

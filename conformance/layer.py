@@ -46,7 +46,7 @@ class Step:
         found = _AXES.search(str(self.function.__annotations__.get("return", "")))
         if found is None:
             raise TypeError(f"step {self.name!r}: the return annotation must name the axes")
-        return found.group(1)
+        return found.group(1).strip()
 
     @cached_property
     def optional(self) -> frozenset[str]:
@@ -124,7 +124,7 @@ class Layer:
     @property
     def output(self) -> str:
         """The name of the last step."""
-        return next(reversed(self.steps))
+        return list(self.steps)[-1]
 
     def complete(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """`config` with the defaults filled in.
@@ -133,9 +133,8 @@ class Layer:
         """
         for key in config:
             if key not in self.config:
-                raise ConformanceError(
-                    f"{self.name} has no config {key!r}{nearest(key, self.config)}; it has {', '.join(self.config) or 'none'}"
-                )
+                has = ", ".join(self.config) or "none"
+                raise ConformanceError(f"{self.name} has no config {key!r}{nearest(key, self.config)}; it has {has}")
         full = {**self.config, **config}
         for key, other in self.falls_back.items():
             if key in self.config and full.get(key) is None:

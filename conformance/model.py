@@ -72,7 +72,7 @@ class RoundingModel:
         magnitude = np.abs(value)
         error = magnitude * (relative * p.accumulate)
         error += absolute * p.accumulate + p.smallest / self.multiple
-        return error + self.stored(magnitude) if p.narrow else error
+        return np.asarray(error + self.stored(magnitude) if p.narrow else error)
 
     def summation(
         self, n: int, total: NDArray[Any], squares: NDArray[Any], magnitudes: NDArray[Any] | None, products: bool

@@ -47,7 +47,8 @@ class Precision:
             import ml_dtypes  # imported late: it doubles the start-up
 
             return np.dtype(ml_dtypes.bfloat16)
-        return np.dtype(self.name)
+        made: np.dtype[Any] = np.dtype(self.name)
+        return made
 
     def round(self, values: NDArray[Any]) -> NDArray[Any]:
         """`values` rounded to this format, held in float64; integers and booleans are left as they are."""

@@ -166,7 +166,8 @@ def parts_of(verdict: Verdict) -> dict[str, Any]:
         "message": verdict.message,
         "layouts": [LayoutFinding(x.step, x.convention, x.value) for x in verdict.layouts],
         "diagnosis": [
-            Finding(c.convention, c.value, c.canonical, c.step, True, list(c.equivalent), c.sentence) for c in verdict.causes
+            Finding(c.convention, c.value, c.canonical, c.step, True, list(c.equivalent), c.sentence)
+            for c in verdict.causes
         ],
         "steps": [_step(s) for s in verdict.steps],
     }

@@ -78,8 +78,8 @@ class RoundedArray(NDArrayOperatorsMixin):
     def __float__(self) -> NoReturn:
         raise TypeError("a RoundedArray does not turn into a number: its deviation would be lost")
 
-    __int__ = __complex__ = __index__ = __iter__ = __float__  # type: ignore[assignment]
-    __hash__ = None
+    __int__ = __complex__ = __index__ = __iter__ = __float__
+    __hash__ = None  # type: ignore[assignment]  # values that rounding may change are no keys
 
     def _same(self, structural: Callable[[NDArray[Any]], NDArray[Any]]) -> RoundedArray:
         moved = None if self.deviation is None else structural(self.deviation)
@@ -169,9 +169,7 @@ def _extremum(choose: np.ufunc) -> Callable[[RoundedArray, RoundedArray], Rounde
     def rule(a: RoundedArray, b: RoundedArray) -> RoundedArray:
         value = choose(a.value, b.value)
         zero = np.zeros(())
-        wider = np.maximum(
-            zero if a.deviation is None else a.deviation, zero if b.deviation is None else b.deviation
-        )
+        wider = np.maximum(zero if a.deviation is None else a.deviation, zero if b.deviation is None else b.deviation)
         return RoundedArray(value, wider, a.model)
 
     return rule
@@ -189,7 +187,9 @@ def _bilinear(a: Any, b: Any, product: Callable[[Any, Any], NDArray[Any]], n: in
         if b.deviation is not None:
             total = total + product(size_a, b.deviation.astype(np.float64))
         if a.deviation is not None:
-            total = total + product(a.deviation.astype(np.float64), size_b + (0 if b.deviation is None else b.deviation))
+            total = total + product(
+                a.deviation.astype(np.float64), size_b + (0 if b.deviation is None else b.deviation)
+            )
         return RoundedArray(value, total, model)
     square_a, square_b = np.square(a.value), np.square(b.value)
     squares = product(square_a, square_b)
@@ -210,7 +210,7 @@ def _matmul(a: Any, b: Any) -> RoundedArray:
 
 def _einsum(subscripts: str, a: Any, b: Any) -> RoundedArray:
     left, output = subscripts.split("->")
-    sizes = {}
+    sizes: dict[str, int] = {}
     for names, operand in zip(left.split(","), (a, b), strict=True):
         sizes.update(zip(names, operand.shape, strict=True))
     n = math.prod(size for axis, size in sizes.items() if axis not in output)
@@ -241,7 +241,9 @@ def _many(function: Any) -> Callable[..., RoundedArray]:
 
     def rule(arrays: Sequence[Any], **kwargs: Any) -> RoundedArray:
         model = next(a.model for a in arrays if isinstance(a, RoundedArray))
-        parts = [a if isinstance(a, RoundedArray) else RoundedArray(np.asarray(a, np.float64), None, model) for a in arrays]
+        parts = [
+            a if isinstance(a, RoundedArray) else RoundedArray(np.asarray(a, np.float64), None, model) for a in arrays
+        ]
         value = function([p.value for p in parts], **kwargs)
         if all(p.deviation is None for p in parts):
             return RoundedArray(value, None, model)
@@ -264,7 +266,7 @@ def _where(mask: Any, a: Any, b: Any) -> RoundedArray:
 
 def _pad(a: RoundedArray, widths: Any, mode: str = "constant", constant_values: float = 0.0) -> RoundedArray:
     if mode != "constant":
-        return a._same(lambda part: np.pad(part, widths, mode=mode))  # type: ignore[call-overload, no-any-return]
+        return a._same(lambda part: np.pad(part, widths, mode=mode))  # type: ignore[call-overload]
     value = np.pad(a.value, widths, constant_values=constant_values)
     return RoundedArray(value, None if a.deviation is None else np.pad(a.deviation, widths), a.model)
 
@@ -277,7 +279,7 @@ def _sum(a: RoundedArray, axis: Any = None, keepdims: bool = False) -> RoundedAr
     terms = [np.asarray(a.model.summation(n, value, squares, magnitudes, products=False))]
     if a.deviation is not None:
         if a.model.worst_case:
-            terms.append(np.sum(a.deviation, axis=axis, keepdims=keepdims, dtype=np.float64))
+            terms.append(np.asarray(np.sum(a.deviation, axis=axis, keepdims=keepdims, dtype=np.float64)))
         else:
             terms.append(np.sqrt(np.sum(np.square(a.deviation, dtype=np.float64), axis=axis, keepdims=keepdims)))
     return RoundedArray(np.asarray(value), a.model.join(terms), a.model)

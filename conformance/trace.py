@@ -54,7 +54,7 @@ class Trace:
     `output` is what an unobserved run gave, in the canonical axes of the layer's last step; `tape` is
     from a second, observed run, whose own output is `observed_output`. `weights` are the canonical
     weights read back out of the framework's object. `recorded` says that the subject cannot be run
-    again.
+    again; `seconds` is how long both runs took.
     """
 
     output: NDArray[Any]
@@ -63,3 +63,4 @@ class Trace:
     weights: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     recorded: bool = False
+    seconds: float = 0.0

@@ -36,7 +36,9 @@ def get_layer(name: str, config: Mapping[str, Any] | None = None) -> Layer:
     """
     family = _FAMILIES.get(name)
     if family is None:
-        raise ConformanceError(f"unknown layer {name!r}{nearest(name, _FAMILIES)}; `conformance list layers` has them all")
+        raise ConformanceError(
+            f"unknown layer {name!r}{nearest(name, _FAMILIES)}; `conformance list layers` has them all"
+        )
     module = import_module(f"conformance.layers.{family}")
     layer: Layer = module.make(config or {}) if name == "sequential" else module.LAYERS[name]
     return layer

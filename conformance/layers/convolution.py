@@ -77,9 +77,9 @@ def windows(x: Array, size: Sequence[int], strides: Sequence[int], dilation: Seq
     """Every window of a padded `batch *space channel`: `batch *out channel *window`."""
     axes = tuple(range(1, x.ndim - 1))
     extents = tuple((k - 1) * d + 1 for k, d in zip(size, dilation, strict=True))
-    whole = np.lib.stride_tricks.sliding_window_view(x, extents, axis=axes)  # type: ignore[call-overload]
+    whole = np.lib.stride_tricks.sliding_window_view(x, extents, axis=axes)
     step = [slice(None), *(slice(None, None, s) for s in strides), slice(None)]
-    return whole[(*step, *(slice(None, None, d) for d in dilation))]  # type: ignore[no-any-return]
+    return whole[(*step, *(slice(None, None, d) for d in dilation))]
 
 
 def convolved(
@@ -108,7 +108,7 @@ def convolved(
 
 
 def output(
-    convolved: Float[Array, "batch *space out"], bias: Float[Array, "out"] | None = None
+    convolved: Float[Array, "batch *space out"], bias: Float[Array, " out"] | None = None
 ) -> Float[Array, "batch *space out"]:
     return convolved if bias is None else convolved + bias
 

@@ -16,7 +16,7 @@ def product(x: Float[Array, "*batch in"], kernel: Float[Array, "in out"]) -> Flo
     return x @ kernel
 
 
-def output(product: Float[Array, "*batch out"], bias: Float[Array, "out"] | None = None) -> Float[Array, "*batch out"]:
+def output(product: Float[Array, "*batch out"], bias: Float[Array, " out"] | None = None) -> Float[Array, "*batch out"]:
     return product if bias is None else product + bias
 
 

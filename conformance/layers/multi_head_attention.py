@@ -35,7 +35,7 @@ def split(x: Array, heads: int, choice: str = "contiguous") -> Array:
 def query(
     query_input: Float[Array, "batch query channel"],
     query_kernel: Float[Array, "channel hdim"],
-    query_bias: Float[Array, "hdim"] | None = None,
+    query_bias: Float[Array, " hdim"] | None = None,
 ) -> Float[Array, "batch query hdim"]:
     return projected(query_input, query_kernel, query_bias)
 
@@ -43,7 +43,7 @@ def query(
 def key(
     key_input: Float[Array, "batch key channel"],
     key_kernel: Float[Array, "channel kv_hdim"],
-    key_bias: Float[Array, "kv_hdim"] | None = None,
+    key_bias: Float[Array, " kv_hdim"] | None = None,
 ) -> Float[Array, "batch key kv_hdim"]:
     return projected(key_input, key_kernel, key_bias)
 
@@ -51,7 +51,7 @@ def key(
 def value(
     value_input: Float[Array, "batch key channel"],
     value_kernel: Float[Array, "channel hvdim"],
-    value_bias: Float[Array, "hvdim"] | None = None,
+    value_bias: Float[Array, " hvdim"] | None = None,
 ) -> Float[Array, "batch key hvdim"]:
     return projected(value_input, value_kernel, value_bias)
 
@@ -118,7 +118,7 @@ def merged(
 def output(
     merged: Float[Array, "batch query hvdim"],
     output_kernel: Float[Array, "hvdim out"] | None = None,
-    output_bias: Float[Array, "out"] | None = None,
+    output_bias: Float[Array, " out"] | None = None,
 ) -> Float[Array, "batch query out"]:
     return merged if output_kernel is None else projected(merged, output_kernel, output_bias)
 

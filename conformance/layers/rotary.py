@@ -19,7 +19,7 @@ def angles(
     x: Float[Array, "batch time head dim"],
     base: float,
     dim: int | None,
-    positions: Int[Indices, "..."] | None = None,
+    positions: Int[Indices, ...] | None = None,
     *,
     rope_base: float | str = "<config>",
 ) -> Float[Array, "... pair"]:

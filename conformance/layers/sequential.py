@@ -30,7 +30,9 @@ def make(config: Mapping[str, Any]) -> Layer:
                 f"sequential: part {number} needs a 'name' and a 'layer', as in {{name='norm', layer='layer_norm'}}"
             ) from None
         if layer.scan is not None:
-            raise ConformanceError(f"sequential: part {name!r} is a {layer.name}, and recurrent parts cannot stand in a row yet")
+            raise ConformanceError(
+                f"sequential: part {name!r} is a {layer.name}, and recurrent parts cannot stand in a row yet"
+            )
         own = {**layer.complete(part.get("config", {}))}
         first = next(iter(layer.inputs))
         if number == 0:

@@ -1,0 +1,247 @@
+"""The main job: every fixture on every adapter in every dtype, each judged against the oracle."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor, Future, as_completed
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from conformance.adapter import Adapter, adapter_names, load
+from conformance.divergences import Divergence, known, resolved
+from conformance.errors import ConformanceError, Unsupported
+from conformance.fixture import Fixture
+from conformance.flow import Flow
+from conformance.judge import judge
+from conformance.layer import nearest
+from conformance.layers import get_layer, layer_names
+from conformance.precision import Precision, precision
+from conformance.result import Case, Run, parts_of, summarise
+from conformance.trace import Request, Trace
+from conformance.worker import WorkerFailed, Workers, work
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Progress = Callable[[Case, int, int], None]
+
+_FRESH_SEED = 20260101
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """One case to be run."""
+
+    fixture: Fixture
+    adapter: str
+    request: Request
+    flow: Flow
+    precision: Precision
+
+    def case(self, status: str, message: str | None = None, seconds: float = 0.0, **verdict: Any) -> Case:
+        return Case(
+            layer=self.fixture.layer,
+            fixture=self.fixture.id,
+            adapter=self.adapter,
+            subject=self.request.subject,
+            mode=self.request.mode,
+            dtype=self.precision.name,
+            device=self.request.device,
+            **{"status": status, "message": message, "seconds": round(seconds, 3), **verdict},
+        )
+
+
+def chosen_adapters(names: Iterable[str]) -> list[str]:
+    """The adapters called `names`; a family name such as `keras` stands for all its back ends.
+
+    Raises ConformanceError for an unknown name, with the nearest.
+    """
+    installed = adapter_names()
+    chosen: list[str] = []
+    for name in names:
+        family = [n for n in installed if n == name or n.startswith(f"{name}-")]
+        if not family:
+            raise ConformanceError(
+                f"unknown adapter {name!r}{nearest(name, installed)}; installed are {', '.join(installed)}"
+            )
+        chosen += [n for n in family if n not in chosen]
+    return chosen or installed
+
+
+def run(
+    fixtures: Iterable[Fixture],
+    adapters: Iterable[str] = (),
+    dtypes: Iterable[str] = ("float32", "float64"),
+    layers: Iterable[str] = (),
+    *,
+    jobs: int | None = None,
+    timeout: float | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Run `fixtures` (those of `layers`, if any are named) on `adapters` (all, if none are named).
+
+    Raises ConformanceError for an unknown name or a fixture whose arrays do not fit its layer; what goes
+    wrong in a framework is a case's status, never an exception. `progress` is called with each case.
+    """
+    started, clock = datetime.now(UTC), time.perf_counter()
+    wanted = list(layers)
+    for name in wanted:
+        if name not in layer_names():
+            get_layer(name)  # raises, with the nearest name
+    chosen = [f for f in fixtures if not wanted or f.layer in wanted]
+    formats = [precision(d) for d in dtypes]
+    units, cases, entries = _planned(chosen, chosen_adapters(adapters), formats)
+    environment = {"python": platform.python_version(), "numpy": np.__version__, "platform": platform.machine()}
+    total = len(units) + len(cases)
+    for number, case in enumerate(cases, 1):
+        if progress is not None:
+            progress(case, number, total)
+    workers = executor or Workers(jobs or os.cpu_count() or 1, timeout)
+    try:
+        for unit, future in _completed(workers, units):
+            case = _judged(unit, future, workers, environment)
+            cases.append(resolved(case, entries[unit.adapter], environment))
+            if progress is not None:
+                progress(cases[-1], len(cases), total)
+    finally:
+        if executor is None:
+            workers.shutdown(cancel_futures=True)
+    cases.sort(key=lambda c: (layer_names().index(c.layer), c.fixture, c.adapter, c.subject, c.dtype))
+    return Run(
+        environment=dict(sorted(environment.items())),
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(time.perf_counter() - clock, 3),
+        summary=summarise(cases),
+        cases=cases,
+    )
+
+
+def _planned(
+    fixtures: list[Fixture], adapters: list[str], formats: list[Precision]
+) -> tuple[list[_Unit], list[Case], dict[str, list[Divergence]]]:
+    """The units to run, and the cases that are settled without running."""
+    units: list[_Unit] = []
+    settled: list[Case] = []
+    loaded = {name: load(name) for name in adapters}
+    entries = {name: known(adapter) for name, adapter in loaded.items()}
+    bound = [(f, p, *_bound(f, p)) for f in fixtures for p in formats]
+    for name, adapter in loaded.items():
+        missing = [module for module in adapter.requires if find_spec(module) is None]
+        for fixture, number_format, flow, inputs, weights in bound:
+            config = {k: flow.config[k] for k in flow.config}
+            request = Request(
+                fixture.layer, "", config, inputs, weights, number_format.name, source=str(fixture.folder)
+            )
+            unit = _Unit(fixture, name, request, flow, number_format)
+            if missing:
+                settled.append(unit.case("unavailable", f"{missing[0]} is not installed: {adapter.install}"))
+                continue
+            try:
+                subjects = _subjects(adapter, fixture, request)
+            except Unsupported as reason:
+                settled.append(unit.case("unsupported", str(reason)))
+                continue
+            units += [replace(unit, request=replace(request, subject=s)) for s in subjects]
+    return units, settled, entries
+
+
+def _bound(fixture: Fixture, number_format: Precision) -> tuple[Flow, dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    inputs, weights = fixture.load()
+    inputs = {n: number_format.round(a) for n, a in inputs.items()}
+    weights = {n: number_format.round(a) for n, a in weights.items()}
+    layer = get_layer(fixture.layer, fixture.config)
+    config = {} if fixture.layer == "sequential" else fixture.config
+    return Flow.bind(layer, config, inputs, weights, where=f"fixture {fixture.id}"), inputs, weights
+
+
+def _subjects(adapter: Adapter, fixture: Fixture, request: Request) -> list[str]:
+    """The framework's own layers, and what the fixture ships for this adapter."""
+    shipped = [s.subject for s in fixture.shipped if s.adapter == adapter.name and request.dtype in s.dtypes]
+    try:
+        return [*adapter.subjects(request), *shipped]
+    except Unsupported:
+        if not shipped:
+            raise
+        return shipped
+
+
+def _completed(workers: Executor, units: list[_Unit]) -> Iterable[tuple[_Unit, Future[Trace]]]:
+    """Hand the units out, adapter by adapter, and give them back as they are done."""
+    futures = {workers.submit(work, u.adapter, u.request): u for u in units}
+    left = {u.adapter: sum(v.adapter == u.adapter for v in units) for u in units}
+    for future in as_completed(list(futures)):
+        unit = futures.pop(future)
+        yield unit, future
+        left[unit.adapter] -= 1
+        if not left[unit.adapter] and isinstance(workers, Workers):
+            workers.dismiss(unit.adapter)
+
+
+def _judged(unit: _Unit, future: Future[Trace], workers: Executor, environment: dict[str, str]) -> Case:
+    clock = time.perf_counter()
+    try:
+        trace = future.result()
+    except WorkerFailed as failure:
+        return unit.case(failure.status, str(failure))
+    environment.update(trace.environment)
+    kept = _unfaithful(unit, trace)
+    if kept is not None:
+        return unit.case("error", kept)
+
+    def rerun() -> tuple[Flow, Trace]:
+        inputs = fresh(unit.request.inputs, unit.precision)
+        again: Trace = workers.submit(work, unit.adapter, replace(unit.request, inputs=inputs)).result()
+        return Flow(unit.flow.layer, unit.flow.config, {**unit.flow.values, **_with_stand_ins(unit.flow, inputs)}, unit.flow.steps), again  # fmt: skip
+
+    try:
+        verdict = judge(unit.flow, trace, unit.precision, rerun)
+    except ConformanceError as error:
+        return unit.case("error", str(error))
+    except WorkerFailed as failure:
+        return unit.case(failure.status, str(failure))
+    return unit.case("", seconds=trace.seconds + time.perf_counter() - clock, **parts_of(verdict))
+
+
+def _unfaithful(unit: _Unit, trace: Trace) -> str | None:
+    """What to say where weights came back from the framework other than they went in."""
+    for name, array in trace.weights.items():
+        sent = unit.request.weights.get(name)
+        if sent is None or sent.shape != array.shape or not np.array_equal(sent, array.astype(np.float64)):
+            return f"the weight {name!r} does not come back from {unit.request.subject} as it was loaded: its layout is wrong"
+    return None
+
+
+def fresh(inputs: Mapping[str, NDArray[Any]], number_format: Precision) -> dict[str, NDArray[Any]]:
+    """Random inputs of the same kind: normal, with each array's mean square; masks and indices as they are."""
+    rng = np.random.default_rng(_FRESH_SEED)
+    made = {}
+    for name, array in inputs.items():
+        if array.dtype.kind != "f" or name == "mask" or not np.isfinite(array).all():
+            made[name] = array
+        else:
+            size = float(np.sqrt(np.mean(np.square(array)))) if array.size else 0.0
+            made[name] = number_format.round(rng.normal(size=array.shape) * (size or 1.0))
+    return made
+
+
+def _with_stand_ins(flow: Flow, inputs: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """`inputs` together with those that they stand in for."""
+    values: dict[str, Any] = dict(inputs)
+    for name, stand_in in flow.layer.falls_back.items():
+        if name not in values and stand_in in values:
+            values[name] = values[stand_in]
+    return values
+
+
+def to_json(result: Run) -> bytes:
+    """A run as JSON."""
+    return msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"

@@ -1,0 +1,210 @@
+"""Workers: one process per adapter, in which its framework lives.
+
+`work` is the unit of work: an adapter's name and a request to a trace, plain data both ways. It can be
+handed to any `concurrent.futures.Executor`; `Workers` is the embedded one, which keeps a process per
+adapter alive, restarts it after a crash or a timeout, and reports what happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from conformance import wire
+from conformance.adapter import Adapter, load
+from conformance.errors import Unsupported
+from conformance.trace import Request, Trace
+
+_LAST_LINES = 5
+
+
+class WorkerFailed(Exception):
+    """The worker could not do the work. `status` is the case's: crashed, timeout, error or unsupported."""
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+_started: dict[str, tuple[Adapter, Mapping[str, str]]] = {}
+
+
+def work(adapter: str, request: Request) -> Trace:
+    """Run `request` on `adapter` in this process, importing its framework on the first call."""
+    if adapter not in _started:
+        made = load(adapter)
+        _started[adapter] = made, made.start()
+    running, environment = _started[adapter]
+    clock = time.perf_counter()
+    trace = running.run(request)
+    return replace(
+        trace, environment={**environment, **trace.environment}, seconds=round(time.perf_counter() - clock, 3)
+    )
+
+
+class _Worker:
+    """One adapter's process."""
+
+    def __init__(self, adapter: str, folder: Path, python: str) -> None:
+        self.log = folder / f"{adapter}.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [python, "-m", "conformance.worker", adapter],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,  # Ctrl-C is for the main process, which ends its workers
+            )
+        self.replies: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.replies.put(line)
+        self.replies.put("")
+
+    def call(self, asked: Path, answer: Path, timeout: float | None) -> None:
+        """Have the request in `asked` answered in `answer`. Raises WorkerFailed."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # a dead worker shows as an empty reply
+            self.process.stdin.write(json.dumps([str(asked), str(answer)]) + "\n")
+            self.process.stdin.flush()
+        try:
+            reply = self.replies.get(timeout=timeout)
+        except queue.Empty:
+            self.stop()
+            raise WorkerFailed("timeout", f"no answer within {timeout:g} s") from None
+        if not reply:
+            raise WorkerFailed("crashed", self._last_words())
+        status, message = json.loads(reply)
+        if status != "done":
+            raise WorkerFailed(status, message)
+
+    def _last_words(self) -> str:
+        code = self.process.wait()
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        lines = self.log.read_text(errors="replace").strip().splitlines()[-_LAST_LINES:]
+        return f"the worker died ({how}): " + (" | ".join(lines) or "it said nothing")
+
+    def stop(self) -> None:
+        """End the process."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+class Workers(Executor):
+    """Runs `work` in a process per adapter: one request at a time in each, `jobs` adapters at once.
+
+    An adapter keeps its turn while requests for it are waiting, so that no more than `jobs` frameworks
+    are busy, whatever the order of submission.
+    """
+
+    def __init__(self, jobs: int = 2, timeout: float | None = None, python: str = sys.executable) -> None:
+        self._timeout, self._python = timeout, python
+        self._turns = threading.Semaphore(jobs)
+        self._threads: dict[str, ThreadPoolExecutor] = {}
+        self._waiting: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._folder = tempfile.TemporaryDirectory(prefix="conformance-")
+        self._workers: dict[str, _Worker] = {}
+        self._count = 0
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """`submit(work, adapter, request)`: the future's result is the trace. Raises WorkerFailed in it."""
+        if fn is not work:
+            raise TypeError("Workers run conformance.worker.work only")
+        adapter, request = args
+        with self._lock:
+            thread = self._threads.setdefault(adapter, ThreadPoolExecutor(1))
+            first = not self._waiting[adapter]
+            self._waiting[adapter] += 1
+        return thread.submit(self._run, adapter, request, first)
+
+    def _run(self, adapter: str, request: Request, first: bool) -> Trace:
+        if first:
+            self._turns.acquire()
+        try:
+            return self._answered(adapter, request)
+        finally:
+            with self._lock:
+                self._waiting[adapter] -= 1
+                if not self._waiting[adapter]:
+                    self._turns.release()
+
+    def _answered(self, adapter: str, request: Request) -> Trace:
+        with self._lock:
+            self._count += 1
+            asked = Path(self._folder.name, f"{adapter}-{self._count}.request")
+        answer = asked.with_suffix(".trace")
+        wire.save_request(asked, request)
+        worker = self._workers.get(adapter)
+        if worker is None:
+            worker = self._workers[adapter] = _Worker(adapter, Path(self._folder.name), self._python)
+        try:
+            worker.call(asked, answer, self._timeout)
+            return wire.load_trace(answer)  # mapped: the name can go, the data stay until let go
+        except WorkerFailed as failure:
+            if failure.status in ("crashed", "timeout"):
+                worker.stop()
+                self._workers.pop(adapter, None)
+            raise
+        finally:
+            asked.unlink(missing_ok=True)
+            answer.unlink(missing_ok=True)
+
+    def dismiss(self, adapter: str) -> None:
+        """End the adapter's process: its work is done, and its memory is wanted."""
+        worker = self._workers.pop(adapter, None)
+        if worker is not None:
+            worker.stop()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End all processes."""
+        for thread in self._threads.values():
+            thread.shutdown(wait=False, cancel_futures=cancel_futures)
+        for adapter in list(self._workers):
+            self.dismiss(adapter)
+        for thread in self._threads.values():
+            thread.shutdown(wait=wait)
+        self._folder.cleanup()
+
+
+def main(adapter: str) -> None:
+    """Answer requests from standard input until it ends. What a framework prints goes to standard error."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        asked, answer = json.loads(line)
+        try:
+            wire.save_trace(Path(answer), work(adapter, wire.load_request(Path(asked))))
+            reply = ["done", ""]
+        except Unsupported as reason:
+            reply = ["unsupported", str(reason)]
+        except Exception as error:  # whatever the framework raises is the case's result, not the run's end
+            import traceback
+
+            traceback.print_exc()
+            reply = ["error", f"{type(error).__name__}: {str(error).strip() or 'no message'}"]
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
