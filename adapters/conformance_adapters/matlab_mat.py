@@ -209,16 +209,15 @@ class MatlabAdapter:
     """Reads recordings that MATLAB or Octave made; they cannot be run again."""
 
     name = "matlab"
-    requires = ("scipy", "h5py")
+    requires = ("h5py",)
     install = "pip install conformance"
     dtypes = ("float64", "float32")
 
     def start(self) -> Mapping[str, str]:
-        """The versions of what reads the files."""
+        """The version of what reads the files."""
         import h5py
-        import scipy
 
-        return {"scipy": scipy.__version__, "h5py": h5py.__version__}
+        return {"h5py": h5py.__version__}
 
     def subjects(self, request: Request) -> list[str]:
         """None: MATLAB is not run. Raises Unsupported."""
