@@ -182,7 +182,6 @@ def _check_sizes(layer: Layer, arrays: Mapping[str, NDArray[Any] | None], prefix
             tail = [w for w in words if w != "..." and not w.startswith("*")]
             if array.ndim < len(tail):
                 raise ConformanceError(f"{prefix}{name!r} is {shape or 'a single number'}, but has the axes {axes}")
-            words = words if not tail else tail
             sizes = array.shape[len(array.shape) - len(tail) :] if tail else ()
             words = tail
         else:
@@ -199,9 +198,10 @@ def _check_sizes(layer: Layer, arrays: Mapping[str, NDArray[Any] | None], prefix
                     f"{prefix}{name!r} is {shape} ({axes}), but {size} is not a multiple of {multiple}"
                 )
             size //= multiple
-            if axis in known and known[axis][0] != size:
-                expected, source = known[axis]
+            scoped = f"{name.rpartition('.')[0]}.{axis}"  # parts of a composite name their own axes
+            if scoped in known and known[scoped][0] != size:
+                expected, source = known[scoped]
                 raise ConformanceError(
                     f"{prefix}{name!r} is {shape} ({axes}), but {axis} is {expected} (from {source!r})"
                 )
-            known.setdefault(axis, (size, name))
+            known.setdefault(scoped, (size, name))

@@ -46,9 +46,9 @@ class Precision:
         if self.name == "bfloat16":
             import ml_dtypes  # imported late: it doubles the start-up
 
-            return np.dtype(ml_dtypes.bfloat16)
-        made: np.dtype[Any] = np.dtype(self.name)
-        return made
+            narrow: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+            return narrow
+        return np.dtype(self.name)
 
     def round(self, values: NDArray[Any]) -> NDArray[Any]:
         """`values` rounded to this format, held in float64; integers and booleans are left as they are."""

@@ -153,8 +153,14 @@ def _step(step: JudgedStep) -> StepResult:
     if step.found is not None:
         location = Location(step.found.operation, step.found.position, step.found_axes or "")
     return StepResult(
-        step.name, step.axes, step.status, list(step.flags), location, _deviation(step.isolated), _deviation(step.accumulated)
-    )  # fmt: skip
+        name=step.name,
+        axes=step.axes,
+        status=step.status,
+        flags=list(step.flags),
+        found=location,
+        isolated=_deviation(step.isolated),
+        accumulated=_deviation(step.accumulated),
+    )
 
 
 def parts_of(verdict: Verdict) -> dict[str, Any]:

@@ -200,7 +200,7 @@ def _judged(unit: _Unit, future: Future[Trace], workers: Executor, environment: 
     def rerun() -> tuple[Flow, Trace]:
         inputs = fresh(unit.request.inputs, unit.precision)
         again: Trace = workers.submit(work, unit.adapter, replace(unit.request, inputs=inputs)).result()
-        return Flow(unit.flow.layer, unit.flow.config, {**unit.flow.values, **_with_stand_ins(unit.flow, inputs)}, unit.flow.steps), again  # fmt: skip
+        return replace(unit.flow, values={**unit.flow.values, **_with_stand_ins(unit.flow, inputs)}), again
 
     try:
         verdict = judge(unit.flow, trace, unit.precision, rerun)
@@ -216,7 +216,7 @@ def _unfaithful(unit: _Unit, trace: Trace) -> str | None:
     for name, array in trace.weights.items():
         sent = unit.request.weights.get(name)
         if sent is None or sent.shape != array.shape or not np.array_equal(sent, array.astype(np.float64)):
-            return f"the weight {name!r} does not come back from {unit.request.subject} as it was loaded: its layout is wrong"
+            return f"the weight {name!r} does not come back from {unit.request.subject} as it went in: check its layout"
     return None
 
 

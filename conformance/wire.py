@@ -19,7 +19,8 @@ from conformance.trace import Entry, Request, Trace
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?"}  # fmt: skip
+_FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
+_DTYPES = {**_FLOATS, "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?"}
 _META = "conformance"
 
 
