@@ -183,7 +183,9 @@ class _Sizes:
 
 
 def _times(sizes: Iterable[Any]) -> str:
-    return "x".join(map(str, sizes))
+    """`48x10`, or `hdim x 10` where a size is only known by name."""
+    words = [str(size) for size in sizes]
+    return ("x" if all(word.isdigit() for word in words) else " x ").join(words)
 
 
 def to_canonical(array: NDArray[Any], layer: str, like: tuple[int, ...]) -> NDArray[Any]:
