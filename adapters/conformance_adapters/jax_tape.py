@@ -103,28 +103,52 @@ class _Recorder:
             body = next(params[key] for key in _BODY if key in params)
             called = params.get("name") or getattr(_open(body).debug_info, "func_name", None)
             return self.enter(body, inputs, f"{path}{_CALLS[name]}:{called}/" if called else f"{path}{_CALLS[name]}/")
-        bound = equation.primitive.get_bind_params(params)
-        functions, bound = bound if isinstance(bound, tuple) else ((), bound)
-        result = equation.primitive.bind(*functions, *inputs, **bound)
+        result = self.bind(equation.primitive, inputs, params)
         results = result if equation.primitive.multiple_results else [result]
         for r in results:
             self.keep(path + name, r)
         return results
+
+    def bind(self, primitive: Any, inputs: list[Any], params: Any) -> Any:
+        """What a primitive gives, as one compiled operation."""
+        bound = primitive.get_bind_params(params)
+        functions, bound = bound if isinstance(bound, tuple) else ((), bound)
+        try:
+            return primitive.bind(*functions, *inputs, **bound)
+        except ValueError:
+            # A product by an algorithm that this device lacks (F16_F16_F32 on a CPU) is found out only when
+            # it is compiled. jax.nn.dot_product_attention then falls back to the default, which tracing hides.
+            if primitive.name != "dot_general" or bound.get("precision") is None:
+                raise
+            return primitive.bind(*functions, *inputs, **{**bound, "precision": None})
 
     def enter(self, body: Any, inputs: Sequence[Any], path: str) -> list[Any]:
         """The outputs of a nested jaxpr, closed or open."""
         return self.evaluate(_open(body), getattr(body, "consts", ()), inputs, path)
 
     def loop(self, params: Any, inputs: list[Any], path: str) -> list[Any]:
-        """A `while`: the body for as long as the condition holds."""
+        """A `while`: the body for as long as the condition holds.
+
+        Under `vmap` the condition is an array: the loop runs while it holds anywhere, and where it does not
+        hold any more the carry stays.
+        """
+        import jax.numpy as jnp
+
         of_condition, of_body = params["cond_nconsts"], params["body_nconsts"]
         condition, body = inputs[:of_condition], inputs[of_condition : of_condition + of_body]
         carry = inputs[of_condition + of_body :]
         step = 0
-        while bool(self.enter(params["cond_jaxpr"], [*condition, *carry], f"{path}while[{step}]:condition/")[0]):
-            carry = self.enter(params["body_jaxpr"], [*body, *carry], f"{path}while[{step}]/")
-            step += 1
-        return carry
+        while True:
+            holds = self.enter(params["cond_jaxpr"], [*condition, *carry], f"{path}while[{step}]:condition/")[0]
+            if not np.any(holds):
+                return carry
+            after = self.enter(params["body_jaxpr"], [*body, *carry], f"{path}while[{step}]/")
+            if np.ndim(holds):
+                after = [
+                    jnp.where(jnp.reshape(holds, holds.shape + (1,) * (jnp.ndim(new) - holds.ndim)), new, old)
+                    for new, old in zip(after, carry, strict=True)
+                ]
+            carry, step = after, step + 1
 
     def scan(self, equation: Any, inputs: list[Any], path: str) -> list[Any]:
         """A `scan`, one iteration after another, and then its carry and its stacked outputs."""
