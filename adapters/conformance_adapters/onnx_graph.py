@@ -82,7 +82,8 @@ class Graph:
         """A node whose first output is called `name`: that name.
 
         `extra` are the names of the further outputs that the observed model asks for (empty: left out).
-        Attributes that are None are left at their defaults. A `probe` is in the observed model only.
+        Attributes that are None are left at their defaults. A `probe` is in the observed model only,
+        and for its `extra` only: its first output is not on the tape.
         """
         given = {n: v for n, v in attributes.items() if v is not None}
         node = _Node(operation, inputs, (name,), tuple(extra), domain, given, probe)
@@ -109,7 +110,8 @@ class Graph:
         if inlined:
             model = inliner.inline_selected_functions(model, [("", n) for n in inlined], inline_schema_functions=True)
         if observed:
-            names = [name for node in model.graph.node for name in node.output if name and name != output]
+            unwanted = {output, "", *(node.outputs[0] for node in self.nodes if node.probe)}
+            names = [name for node in model.graph.node for name in node.output if name not in unwanted]
             model.graph.output.extend(self._value(name) for name in names)
         return model
 
@@ -144,6 +146,6 @@ class Graph:
             Entry(f"{node.op_type}:{name}", values[name])
             for node in model.graph.node
             for name in node.output
-            if name and values[name].dtype.kind == "f"
+            if name in values and values[name].dtype.kind == "f"
         ]
         return values[output], entries

@@ -99,7 +99,21 @@ def test_layer_norm(dtype, axes, names):
     same(trace.weights, weights)
     plain.close(trace.output, plain.layer_norm(x, axes, epsilon, **weights), dtype)
     over = tuple(range(-axes, 0))
-    plain.close(tape(trace)["LayerNormalization:Mean"], x.mean(over, keepdims=True), "float32")
+    if dtype == "float32":
+        plain.close(tape(trace)["LayerNormalization:Mean"], x.mean(over, keepdims=True), dtype)
+
+
+def test_layer_norm_in_float64_has_an_epsilon_in_float32():
+    x = 2.0**-10 * plain.values("float64", 0, 3, 64)
+    output = run("layer_norm", {"x": x}, {}, "float64", axes=1, epsilon=1e-5).output
+    plain.close(output, plain.layer_norm(x, 1, float(np.float32(1e-5))), "float64")
+    assert np.abs(output - plain.layer_norm(x, 1, 1e-5)).max() > 1e-10
+
+
+def test_gelu_in_float64_has_constants_in_float32():
+    x = plain.values("float64", 0, 7, 11)
+    output = run("gelu", {"x": x}, {}, "float64", approximation="tanh").output
+    assert 1e-9 < np.abs(output - plain.gelu(x, "tanh")).max() < 1e-7
 
 
 @pytest.mark.parametrize("dtype", PRECISE)
@@ -326,6 +340,14 @@ def test_attention_in_float64_scales_in_float32():
     rounded_root = float(np.sqrt(np.float32(0.5)))  # head_dim 4
     assert abs(factor - (rounded_root**2 / 0.5 - 1)).max() <= 256 * 2.0**-53
     assert abs(factor).min() > 1e-8
+
+
+def test_masked_scores_are_the_lowest_float_where_the_operator_says_minus_infinity():
+    _, trace = plain_attention("float32", causal="top-left")
+    masked = tape(trace)["Attention:qk_matmul_output.masked"]
+    assert (masked[..., ~np.tri(3, 7, dtype=bool)] == np.finfo(np.float32).min).all()
+    assert trace.tape[-1].operation == "Attention:attention"
+    assert len(trace.tape) == 4
 
 
 def test_unidirectional_lets_the_last_query_see_every_key():
