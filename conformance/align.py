@@ -60,7 +60,12 @@ class _Fault:
     @property
     def rank(self) -> tuple[Any, ...]:
         changes = len(self.conventions) + sum(len(f.conventions) for f in self.rest)
-        return (not self.complete, -self.reached, changes, self.number)
+        return (not self.complete, -self.reached, self._unseen, changes, self.number)
+
+    @property
+    def _unseen(self) -> int:
+        """How many of the faulty values the tape does not show: what is seen is the better evidence."""
+        return sum(f.found is None for f in (self, *self.rest))
 
 
 def align(flow: Flow, trace: Trace, model: RoundingModel) -> dict[str, Placed]:
@@ -168,7 +173,7 @@ class _Aligner:
     def settle(self) -> int:
         """Place the fault, and return the number of the step at which the walk goes on."""
         pending = self.pending
-        fault = self._replayed(pending, _MOST_FAULTS) or self._confirmed(pending)
+        fault = self._best_replay(pending) or self._confirmed(pending)
         if fault is None or (not fault.complete and fault.found is None):
             fault = self._likeliest(pending)
         step = self.flow.steps[fault.number]
@@ -196,6 +201,15 @@ class _Aligner:
         for step in self.flow.steps[number:]:
             if self.placed[step.name].found is None and not self.placed[step.name].faulty:
                 self.values.pop(step.name, None)
+
+    def _best_replay(self, pending: list[int]) -> _Fault | None:
+        """The replay with the fewest faulty steps that explains the output; else the one that gets furthest."""
+        best: _Fault | None = None
+        for depth in range(1, _MOST_FAULTS + 1):
+            best = self._replayed(pending, depth)
+            if best is not None and best.complete:
+                break
+        return best
 
     def _replayed(self, pending: list[int], depth: int) -> _Fault | None:
         """The best replay of conventions at one of the missing steps, and at further ones after it."""
@@ -260,7 +274,9 @@ class _Aligner:
                     missing = [m for m in missing if not self._leads_to(m, number)]
                     reached = max(reached, number)
             complete = reached == len(self.flow.steps) - 1
-            if not complete and depth > 1 and missing:
+            # A second fault is looked for only behind a first one whose values the tape does hold:
+            # otherwise every pair of conventions in the layer would have to be tried.
+            if not complete and depth > 1 and missing and fault.found is not None:
                 held, self.active = self.active, dict(active)
                 deeper = self._replayed(missing, depth - 1)
                 self.active = held
@@ -325,7 +341,7 @@ class _Aligner:
         for variant in self._variants(fault.number):
             if variant != fault.conventions and len(variant) == len(fault.conventions):
                 other = self._try(fault.number, variant, _MOST_FAULTS)
-                if other is not None and other.rank[:3] == fault.rank[:3]:
+                if other is not None and other.rank[:4] == fault.rank[:4]:
                     others.append(variant)
         return others
 

@@ -164,12 +164,10 @@ def _step(step: JudgedStep) -> StepResult:
 
 
 def parts_of(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as the fields of a case."""
+    """A verdict's findings and steps as fields of a case."""
     return {
-        "status": verdict.status,
         "culprit": verdict.culprit,
         "culprit_until": verdict.until,
-        "message": verdict.message,
         "layouts": [LayoutFinding(x.step, x.convention, x.value) for x in verdict.layouts],
         "diagnosis": [
             Finding(c.convention, c.value, c.canonical, c.step, True, list(c.equivalent), c.sentence)

@@ -46,7 +46,7 @@ class _Unit:
     flow: Flow
     precision: Precision
 
-    def case(self, status: str, message: str | None = None, seconds: float = 0.0, **verdict: Any) -> Case:
+    def case(self, status: str, message: str | None, seconds: float = 0.0, **verdict: Any) -> Case:
         return Case(
             layer=self.fixture.layer,
             fixture=self.fixture.id,
@@ -55,7 +55,10 @@ class _Unit:
             mode=self.request.mode,
             dtype=self.precision.name,
             device=self.request.device,
-            **{"status": status, "message": message, "seconds": round(seconds, 3), **verdict},
+            status=status,
+            message=message,
+            seconds=round(seconds, 3),
+            **verdict,
         )
 
 
@@ -208,7 +211,8 @@ def _judged(unit: _Unit, future: Future[Trace], workers: Executor, environment: 
         return unit.case("error", str(error))
     except WorkerFailed as failure:
         return unit.case(failure.status, str(failure))
-    return unit.case("", seconds=trace.seconds + time.perf_counter() - clock, **parts_of(verdict))
+    seconds = trace.seconds + time.perf_counter() - clock
+    return unit.case(verdict.status, verdict.message, seconds, **parts_of(verdict))
 
 
 def _unfaithful(unit: _Unit, trace: Trace) -> str | None:

@@ -7,6 +7,7 @@ through declared layouts, reads them back through the same layouts, and calls it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from conformance.errors import Unsupported
@@ -38,6 +39,9 @@ class Subject(Protocol):
         ...
 
 
+SEQUENTIAL = "sequential"
+
+
 class FrameworkAdapter:
     """An adapter made of subjects. A framework's adapter says how to record and how to leave the framework."""
 
@@ -61,6 +65,11 @@ class FrameworkAdapter:
 
     def subjects(self, request: Request) -> list[str]:
         """The framework's own layers that can express `request`."""
+        if request.layer == SEQUENTIAL:
+            missing = [p["layer"] for p in request.config["parts"] if all(s.layer != p["layer"] for s in self.table)]
+            if missing:
+                raise Unsupported(f"{self.name} has no {missing[0]} of its own")
+            return [SEQUENTIAL]
         candidates = [s for s in self.table if s.layer == request.layer]
         if not candidates:
             raise Unsupported(f"{self.name} has no {request.layer} of its own")
@@ -81,8 +90,40 @@ class FrameworkAdapter:
 
     def run(self, request: Request) -> Trace:
         """Build the subject, read its weights back, run it plain, run it observed."""
+        if request.layer == SEQUENTIAL:
+            return self.run_in_a_row(request)
         subject = self.build(request)
         weights = subject.weights()
         output = self.to_numpy(subject())
         observed, tape = self.record(subject, request)
         return Trace(output=output, tape=tape, observed_output=self.to_numpy(observed), weights=weights)
+
+    def run_in_a_row(self, request: Request) -> Trace:
+        """A `sequential` request: the framework's own layers one after another, in one tape.
+
+        Each part is the first of the framework's layers that can express it, and reads what the part
+        before gave, in the framework's own precision.
+        """
+        weights: dict[str, NDArray[Any]] = {}
+        tape: list[Entry] = []
+        plain = watched = request.inputs["x"]
+        for part in request.config["parts"]:
+            prefix = f"{part['name']}."
+            own = {
+                field: {k.removeprefix(prefix): v for k, v in getattr(request, field).items() if k.startswith(prefix)}
+                for field in ("config", "weights")
+            }
+            traces = []
+            for x in (plain, watched):
+                inputs = {_FIRST_INPUT.get(part["layer"], "x"): x}
+                step = replace(request, layer=part["layer"], inputs=inputs, **own)
+                traces.append(self.run(replace(step, subject=self.subjects(step)[0])))
+            weights |= {prefix + name: array for name, array in traces[0].weights.items()}
+            tape += traces[1].tape
+            plain = traces[0].output.astype("float64")
+            seen = traces[1].observed_output
+            watched = (traces[1].output if seen is None else seen).astype("float64")
+        return Trace(output=plain, tape=tape, observed_output=watched, weights=weights)
+
+
+_FIRST_INPUT = {"multi_head_attention": "query_input"}  # what a part of a row reads; the others read x

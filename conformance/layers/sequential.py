@@ -19,7 +19,7 @@ def make(config: Mapping[str, Any]) -> Layer:
 
     parts = config.get("parts", [])
     steps, weights = {}, {}
-    settings: dict[str, Any] = {"parts": []}
+    settings: dict[str, Any] = {"parts": parts}
     falls_back: dict[str, str] = {}
     axes, flowing = "...", "x"
     for number, part in enumerate(parts):
