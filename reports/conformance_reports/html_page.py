@@ -1,0 +1,165 @@
+"""The run as one HTML page: self-contained, without network, readable without JavaScript."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from conformance.result import Case, Deviation, Run
+from conformance_reports import wording
+from conformance_reports.matrix import Cell, matrix
+from conformance_reports.problem import problems
+
+_SECTIONS = (
+    ("diverges", "What diverges", ("diverges", "stale-divergence")),
+    ("failed", "What failed", ("crashed", "timeout", "error")),
+    ("known", "Known divergences", ("known-divergence",)),
+)
+_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'"
+_FAILED = ("crashed", "timeout", "error")
+
+
+def render(run: Run) -> str:
+    """`run` as a page. Its only parts from elsewhere are text, and are escaped; style and script are named
+    in its content security policy by their hashes, and nothing else may run or load."""
+    pages = _templates()
+    style, script = _source("page.css"), _source("page.js")
+    identifiers = {id(case): f"case-{number}" for number, case in enumerate(run.cases, 1)}
+    cells = matrix(run)
+    return pages.get_template("page.html.j2").render(
+        run=run,
+        style=Markup(style),
+        script=Markup(script),
+        policy=f"{_POLICY}; style-src {_hash(style)}; script-src {_hash(script)}",
+        outcome=wording.outcome(run),
+        matrix=cells,
+        starred=any("*" in _cell_text(c) for row in cells.rows.values() for c in row),
+        sections=[(key, title, problems(run, statuses)) for key, title, statuses in _SECTIONS],
+        left_out=_left_out(run),
+        identifier=lambda case: identifiers[id(case)],
+    )
+
+
+@cache
+def _templates() -> Environment:
+    pages = Environment(
+        loader=PackageLoader("conformance_reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalized,
+    )
+    pages.filters |= {
+        "code": _code,
+        "figure": wording.figure,
+        "counted": lambda number, status: wording.counted(status, number),
+        "listed": wording.listed,
+        "kind": _kind,
+        "cell_text": _cell_text,
+        "cell_title": _cell_title,
+        "cell_extra": _cell_extra,
+        "error": _error,
+        "ran": _ran,
+    }
+    pages.globals |= {"wording": wording, "anchor": _anchor, "warmth": _warmth}
+    return pages
+
+
+def _finalized(value: object) -> object:
+    """What a template prints: text from elsewhere with nothing unseen in it."""
+    return wording.visible(value) if type(value) is str else value
+
+
+def _source(name: str) -> str:
+    loader = _templates().loader
+    assert loader is not None
+    return loader.get_source(_templates(), name)[0]
+
+
+def _hash(source: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
+
+
+def _code(text: str) -> Markup:
+    """Text with what stands between backticks as code."""
+    pieces = wording.visible(text).split("`")
+    marked = Markup()
+    for number, piece in enumerate(pieces):
+        last = number == len(pieces) - 1
+        if number % 2 and not last:
+            marked += Markup("<code>") + escape(piece) + Markup("</code>")
+        else:
+            marked += escape("`" + piece if number % 2 else piece)
+    return marked
+
+
+def _anchor(folder: str, adapter: str) -> str:
+    """The id of a cell's cases: one-to-one, and safe in an address."""
+    return f"{quote(folder, safe='')}.{quote(adapter, safe='')}"
+
+
+def _ran(cases: Iterable[Case]) -> list[Case]:
+    """Those of `cases` that were run."""
+    return [c for c in cases if c.status not in wording.LEFT_OUT]
+
+
+def _left_out(run: Run) -> list[tuple[str, str, str, list[str]]]:
+    """Adapter, status, reason and fixtures of what was not run, with its dtype where that is not all."""
+    reasons: dict[tuple[str, str, str], dict[str, list[str]]] = {}
+    for case in run.cases:
+        if case.status in wording.LEFT_OUT:
+            dtypes = reasons.setdefault((case.adapter, case.status, case.message or ""), {})
+            dtypes.setdefault(case.fixture or case.layer, []).append(case.dtype)
+    every = {c.dtype for c in run.cases}
+    return [
+        (*key, [f if set(d) == every else f"{f} ({wording.listed(sorted(set(d)))})" for f, d in dtypes.items()])
+        for key, dtypes in sorted(reasons.items())
+    ]
+
+
+def _kind(status: str) -> str:
+    """The class that colours a status."""
+    if status in _FAILED:
+        return "failed"
+    if status in ("uninformative", "inconclusive", "propagated"):
+        return "vague"
+    return status if status in ("conforms", "diverges", "known-divergence", "stale-divergence") else "muted"
+
+
+def _warmth(ratio: float | None) -> int:
+    """How near a conforming ratio is to the limit: 0 to 3, the last beyond it (rounding that lines up)."""
+    return 0 if ratio is None else sum(ratio > bound for bound in (0.1, 0.5, 1.0))
+
+
+def _cell_text(cell: Cell) -> str:
+    """A cell of the matrix: the worst ratio where it conforms, otherwise the status."""
+    if cell.status == "conforms":
+        text = "conforms" if cell.ratio is None else _error(cell.ratio)
+        return text + ("*" if cell.has("known-divergence") else "")
+    return {"known-divergence": "known", "stale-divergence": "stale"}.get(cell.status, cell.status)
+
+
+def _cell_extra(cell: Cell) -> str:
+    """What stands small beside the status: the worst ratio of what diverges."""
+    return _error(cell.ratio) if cell.status in ("diverges", "known-divergence") else ""
+
+
+def _cell_title(cell: Cell) -> str:
+    """A cell in words."""
+    counts = {s: sum(c.status == s for c in cell.cases) for s in dict.fromkeys(c.status for c in cell.cases)}
+    told = f"{cell.folder} on {cell.adapter}: {wording.listed(wording.counted(s, n) for s, n in counts.items())}"
+    return told if cell.ratio is None else f"{told}; worst error {wording.figure(cell.ratio, 2)} tolerances"
+
+
+def _error(figure: Deviation | float | None) -> str:
+    """A ratio, short."""
+    if figure is None:
+        return ""
+    return wording.tolerances(figure.tolerances if isinstance(figure, Deviation) else figure)

@@ -1,0 +1,157 @@
+"""The run on a terminal: the matrix, then what diverges or failed, what is known, layouts, and the counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from conformance.result import Case, Run
+from conformance_reports.matrix import matrix
+from conformance_reports.problem import Problem, problems
+from conformance_reports.terminal_matrix import drawn
+from conformance_reports.wording import (
+    LEFT_OUT,
+    cause,
+    counted,
+    culprit,
+    culprit_sentence,
+    figure,
+    found_sentence,
+    layout_sentence,
+    listed,
+    rerun,
+    visible,
+)
+
+_HEADINGS = {
+    "diverges": "DIVERGES",
+    "stale-divergence": "STALE",
+    "crashed": "CRASHED",
+    "timeout": "TIMED OUT",
+    "error": "ERROR",
+}
+_REASON = 24  # columns below which a reason says too little to stand on the same line
+
+
+def show(run: Run, console: Console) -> None:
+    """Print `run`: it takes the console's width and colours, and fits 80 columns."""
+    if run.cases:
+        console.print(*drawn(matrix(run), console.width), sep="\n", highlight=False)
+        console.print()
+    for problem in problems(run, _HEADINGS):
+        _show_problem(problem, console)
+    known = problems(run, ["known-divergence"])
+    if known:
+        console.print(Text("Known divergences", style="bold"))
+        for problem in known:
+            _show_known(problem, console)
+        console.print()
+    _show_layouts(run, console)
+    console.print(_summary(run), highlight=False)
+
+
+def _line(console: Console, text: str, indent: int = 2, style: str = "") -> None:
+    """Print outside text, indented; what stands between backticks is bold."""
+    pieces = visible(" ".join(text.split())).split("`")
+    line = Text(style=style)
+    for number, piece in enumerate(pieces):
+        line.append("`" if number else "").append(piece, style="bold" if number % 2 else "")
+    console.print(Padding(line, (0, 0, 0, indent), expand=False), highlight=False)
+
+
+def _show_problem(problem: Problem, console: Console) -> None:
+    case = problem.worst
+    heading = Text(_HEADINGS[case.status], style="bold red")
+    heading.append(f"  {visible(case.fixture or case.layer)}", style="default")
+    heading.append(visible(f" on {case.adapter}, {listed(problem.dtypes)}"), style="not bold default")
+    console.print(heading, highlight=False)
+    if case.subject:
+        _line(console, f"subject: {case.subject}")
+    if case.status == "diverges":
+        _show_culprit(case, console, several=len(problem.cases) > 1)
+    if case.message:
+        _line(console, case.message)
+    if case.status == "diverges":
+        _show_diagnosis(case, console)
+        _show_command(console, ["conformance explain", visible(case.layer)])
+    _show_command(console, rerun(problem.cases))
+    console.print()
+
+
+def _show_culprit(case: Case, console: Console, several: bool) -> None:
+    _line(console, culprit_sentence(case) + (f" (in {case.dtype})" if several else ""))
+    step = culprit(case)
+    if step is not None:
+        _line(console, found_sentence(step))
+
+
+def _show_diagnosis(case: Case, console: Console) -> None:
+    if not case.diagnosis:
+        _line(console, "unexplained: no known convention gives these values")
+    for finding in case.diagnosis:
+        _line(console, f"because `{cause(finding)}`, where the layer has {finding.canonical}")
+        _line(console, finding.sentence, indent=4, style="dim")
+        if finding.equivalent:
+            _line(console, f"no value here tells it from {' or '.join(finding.equivalent)}", indent=4)
+
+
+def _show_command(console: Console, words: list[str]) -> None:
+    """Print a command that can be copied: broken between its options, with a backslash."""
+    lines: list[str] = []
+    for word in words:
+        if lines and cell_len(lines[-1]) + cell_len(word) + 1 <= console.width - 8:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    for number, line in enumerate(lines):
+        end = " \\" if number < len(lines) - 1 else ""
+        console.print(Text(("  $ " if not number else "      ") + line + end, style="cyan"), soft_wrap=True)
+
+
+def _show_known(problem: Problem, console: Console) -> None:
+    case = problem.worst
+    at = f"{case.fixture} {case.adapter} {case.subject.rpartition('.')[2]}"
+    why = [case.culprit, ", ".join(cause(f) for f in case.diagnosis)]
+    told = visible(f"{at}: {' '.join(w for w in why if w)}")
+    reason = visible(" ".join((case.message or "").split()))
+    line = Text("  " + told)
+    room = console.width - line.cell_len
+    line.append(f" - {reason}" if room >= _REASON else "", style="dim")
+    _print_shortened(line, console)
+    if reason and room < _REASON:
+        _print_shortened(Text(f"    {reason}", style="dim"), console)
+
+
+def _print_shortened(line: Text, console: Console) -> None:
+    line.truncate(console.width, overflow="ellipsis")
+    console.print(line, no_wrap=True, highlight=False)
+
+
+def _show_layouts(run: Run, console: Console) -> None:
+    lines = dict.fromkeys(_layout_lines(run))
+    if not lines:
+        return
+    console.print(Text("Layouts: the same numbers with other axes", style="bold"))
+    for line in lines:
+        _line(console, line)
+    console.print()
+
+
+def _layout_lines(run: Run) -> Iterable[str]:
+    for case in run.cases:
+        for layout in case.layouts:
+            yield f"{case.fixture} {case.adapter}: {layout_sentence(case, layout)}"
+
+
+def _summary(run: Run) -> Text:
+    counts = [counted(s, n) for s, n in run.summary.items() if n and s not in LEFT_OUT]
+    left = [counted(s, run.summary[s]) for s in LEFT_OUT if run.summary.get(s)]
+    text = Text(", ".join(counts) if counts else "nothing was judged", style="bold")
+    text.append(f" in {figure(run.seconds)} s", style="not bold")
+    if left:
+        text.append(f"; left out: {', '.join(left)}", style="not bold dim")
+    return text

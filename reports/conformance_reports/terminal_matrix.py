@@ -1,0 +1,143 @@
+"""The matrix as a table of text that fits a terminal's width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from conformance_reports.matrix import Cell, Matrix
+from conformance_reports.wording import figure, tolerances, visible
+
+_WORDS = {
+    "diverges": ("DIVERGES", "DIV", "beyond what rounding explains"),
+    "stale-divergence": ("STALE", "STALE", "listed as diverging, and conforms"),
+    "crashed": ("crash", "crash", "the worker died"),
+    "timeout": ("time", "time", "no answer in time"),
+    "error": ("error", "error", "the framework failed"),
+    "known-divergence": ("known", "known", "known divergences only"),
+    "inconclusive": ("inconcl", "incon", "rounding or a fault: it cannot be told"),
+    "uninformative": ("uninf", "uninf", "tolerances too wide to say anything"),
+    "unavailable": ("absent", "absnt", "not installed"),
+    "unsupported": ("-", "-", "unsupported"),
+}
+_STYLES = {
+    "conforms": "green",
+    "diverges": "bold red",
+    "stale-divergence": "bold red",
+    "crashed": "red",
+    "timeout": "red",
+    "error": "red",
+    "known-divergence": "yellow",
+    "inconclusive": "magenta",
+    "uninformative": "magenta",
+}
+_KNOWN, _VAGUE = "*", "?"
+_FOLD = 7  # the width to which a part of an adapter's name is folded where room is short
+_PARTS = {"tensorflow": ("tensor", "flow"), "onnxruntime": ("onnx", "runtime")}  # read better than a blind fold
+
+
+@dataclass(frozen=True)
+class _Style:
+    """One way to draw the table: from generous to tight."""
+
+    gap: int
+    folded: bool
+    short: bool
+
+
+_WAYS = (
+    _Style(2, False, False),
+    _Style(1, False, False),
+    _Style(2, True, False),
+    _Style(1, True, False),
+    _Style(1, True, True),
+)
+
+
+def drawn(matrix: Matrix, width: int) -> list[RenderableType]:
+    """The table and its legend: the most generous way that fits `width` columns."""
+    way = next((w for w in _WAYS if _width(matrix, w) <= width), _WAYS[-1])
+    table = Table(box=None, show_edge=False, pad_edge=False, padding=(0, 0, 0, way.gap), header_style="bold")
+    table.add_column("", no_wrap=False)
+    for name in matrix.adapters:
+        header = Text("\n".join(_header(name, way)), justify="right")
+        table.add_column(header, justify="right", vertical="bottom")
+    for folder, cells in matrix.rows.items():
+        table.add_row(Text(visible(folder)), *(_cell(c, way) for c in cells))
+    return [table, _legend(matrix, way)]
+
+
+def _width(matrix: Matrix, way: _Style) -> int:
+    first = max((cell_len(visible(name)) for name in matrix.rows), default=0)
+    columns = zip(matrix.adapters, zip(*matrix.rows.values(), strict=True), strict=True)
+    return first + sum(way.gap + _column_width(name, cells, way) for name, cells in columns)
+
+
+def _column_width(adapter: str, cells: Sequence[Cell], way: _Style) -> int:
+    return max(*(cell_len(line) for line in _header(adapter, way)), *(_cell(c, way).cell_len for c in cells))
+
+
+def _header(adapter: str, way: _Style) -> list[str]:
+    """An adapter's name in lines: `keras` over `jax`; long parts are folded where room is short."""
+    lines: list[str] = []
+    for part in visible(adapter).split("-"):
+        if not way.folded or cell_len(part) <= _FOLD:
+            lines.append(part)
+        else:
+            lines += _PARTS.get(part, [part[i : i + _FOLD] for i in range(0, len(part), _FOLD)])
+    return lines
+
+
+def _cell(cell: Cell, way: _Style) -> Text:
+    if not cell.status:
+        return Text("")
+    style = _STYLES.get(cell.status, "dim")
+    if cell.status != "conforms":
+        return Text(_WORDS[cell.status][1 if way.short else 0], style=style)
+    marks = _marks(cell)
+    text = Text(_ratio(cell, way.short), style="yellow" if (cell.ratio or 0) > 1 else style)
+    return text.append(marks[:1] if way.short else marks, style="yellow")
+
+
+def _ratio(cell: Cell, short: bool) -> str:
+    if cell.ratio is None:
+        return "ok"
+    if short and cell.ratio < 0.1:
+        return "<.01" if 0 < cell.ratio < 0.01 else f"{cell.ratio:.2f}"
+    return figure(cell.ratio, 1) if short and cell.ratio >= 1000 else tolerances(cell.ratio)
+
+
+def _marks(cell: Cell) -> str:
+    known = _KNOWN if cell.has("known-divergence") else ""
+    return known + (_VAGUE if cell.has("inconclusive", "uninformative") else "")
+
+
+def _legend(matrix: Matrix, way: _Style) -> Text:
+    """What the words in the table mean: only those that occur."""
+    cells = [c for row in matrix.rows.values() for c in row]
+    present = {c.status for c in cells}
+    conforming = [c for c in cells if c.status == "conforms"]
+    entries: list[tuple[str, str, str]] = []
+    if conforming:
+        entries.append(("number", "green", "worst error, in tolerances"))
+    if any((c.ratio or 0) > 1 for c in conforming):
+        entries.append((">1", "yellow", "conforms: rounding that lines up"))
+    marks = "".join(_cell(c, way).plain for c in conforming)
+    if _KNOWN in marks:
+        entries.append((_KNOWN, "yellow", "besides known divergences"))
+    if _VAGUE in marks:
+        entries.append((_VAGUE, "yellow", "besides cases of which nothing can be said"))
+    for status, words in _WORDS.items():
+        if status in present:
+            entries.append((words[1 if way.short else 0], _STYLES.get(status, "dim"), words[2]))
+    legend = Text()
+    for number, (sign, style, meaning) in enumerate(entries):
+        legend.append("   " if number else "")
+        legend.append(sign, style=style)
+        legend.append(f" {meaning}", style="dim")
+    return legend
