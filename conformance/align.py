@@ -18,7 +18,7 @@ import numpy as np
 
 from conformance.conventions import CONFIG, by_keyword
 from conformance.figures import Figures, compare
-from conformance.flow import Flow, exact
+from conformance.flow import Flow, carry
 from conformance.tape import Found, Tape
 from conformance.view import View, views
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from conformance.rounding import RoundedArray
     from conformance.trace import Trace
 
+_MUCH = 100.0
 _MOST_FAULTS = 3  # faulty steps that one search follows before it gives up
 
 
@@ -85,7 +86,7 @@ class _Aligner:
         self.tape = Tape(trace.tape)
         self.result = trace.output if trace.observed_output is None else trace.observed_output
         self.placed = {step.name: Placed() for step in flow.steps}
-        self.values = flow.start(model)
+        self.values = flow.start(model, carried=True)
         self.active: dict[str, Any] = {}  # conventions that an earlier fault established
         self.pending: list[int] = []
 
@@ -137,7 +138,7 @@ class _Aligner:
         if not placed.isolated.conforms:
             placed.faulty = True
             placed.conventions = {k: v for k, v in self.active.items() if k in step.conventions}
-        self.values[step.name] = exact(found.array, self.model)
+        self.values[step.name] = carry(found.array, self.model)
         return placed
 
     def _deviates(self, step: Step) -> bool:
@@ -248,7 +249,7 @@ class _Aligner:
         if last:
             return None if found is None else _Fault(number, value, found, variant, number, True)
         fresh = found is not None and found.position not in self.tape.claimed
-        base = value if found is None else exact(found.array, self.model)
+        base = value if found is None else carry(found.array, self.model)
         return self._followed(
             _Fault(number, base, found, variant, number, False), {**self.active, **variant}, fresh, depth
         )
@@ -270,9 +271,10 @@ class _Aligner:
                     values[step.name] = expected
                     missing.append(number)
                 else:
-                    values[step.name] = exact(found.array, self.model)
+                    values[step.name] = carry(found.array, self.model)
                     missing = [m for m in missing if not self._leads_to(m, number)]
-                    reached = max(reached, number)
+                    if self._leads_to(fault.number, number):
+                        reached = max(reached, number)
             complete = reached == len(self.flow.steps) - 1
             # A second fault is looked for only behind a first one whose values the tape does hold:
             # otherwise every pair of conventions in the layer would have to be tried.
@@ -304,7 +306,7 @@ class _Aligner:
         for number in pending[:-1]:
             expected = self.flow.steps[number](self.values, **self.active)
             for found in self.tape.candidates(expected, after=self._parents_position(number)):
-                fault = _Fault(number, exact(found.array, self.model), found, {}, number, False)
+                fault = _Fault(number, carry(found.array, self.model), found, {}, number, False)
                 followed = self._followed(fault, self.active, fresh=False, depth=1)
                 if followed is not None and (best is None or followed.rank < best.rank):
                     best = followed
@@ -314,6 +316,14 @@ class _Aligner:
 
     def _likeliest(self, pending: list[int]) -> _Fault:
         """The first missing step that the subject materialises, in the tensor most like it."""
+        last = len(self.flow.steps) - 1
+        values = dict(self.values)
+        for number in range(pending[0], last + 1):
+            step = self.flow.steps[number]
+            if number in pending:
+                values[step.name] = step(values, **self.active)
+        output = values[self.flow.output]
+        at_output = compare(output, self.result).ratio if output.shape == self.result.shape else np.inf
         for number in pending:
             step = self.flow.steps[number]
             expected = step(self.values, **self.active)
@@ -322,9 +332,9 @@ class _Aligner:
             hinted = list(self.tape.hinted(step.name, expected.shape))
             similar = self.tape.candidates(expected, after=self._parents_position(number), most=1)
             for found in hinted[:1] or similar:
-                return _Fault(number, exact(found.array, self.model), found, {}, number, False)
-        last = len(self.flow.steps) - 1
-        output = self.flow.steps[last](self.values, **self.active)
+                # A tensor that is much further off than the output that comes of it is not the step.
+                if hinted or compare(expected, found.array).ratio <= _MUCH * at_output:
+                    return _Fault(number, carry(found.array, self.model), found, {}, number, False)
         if self.result.shape != output.shape:
             from conformance.errors import ConformanceError
 
@@ -333,7 +343,7 @@ class _Aligner:
                 f"{_by(output.shape)} ({self.flow.axes(self.flow.steps[last])})"
             )
         found = Found(-1, "output", _whole(output.shape), self.result)
-        return _Fault(last, exact(self.result, self.model), found, {}, last, pending == [last])
+        return _Fault(last, carry(self.result, self.model), found, {}, last, pending == [last])
 
     def _indistinguishable(self, fault: _Fault) -> list[Mapping[str, Any]]:
         """Other variants with as many changes that explain as much."""

@@ -60,20 +60,20 @@ def _hard_sigmoid_fifth(x: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.clip(0.2 * x + 0.5, 0, 1))
 
 
-erf = Elementwise("erf", _erf, 2.0, 1.0)
-sigmoid = Elementwise("sigmoid", _sigmoid, 2.0, 2.0)
+erf = Elementwise("erf", _erf, 1.0)
+sigmoid = Elementwise("sigmoid", _sigmoid, 1.2, 0.4)
 hard_sigmoid = Elementwise("hard_sigmoid", _hard_sigmoid, 2.0, 1.0)
 hard_sigmoid_fifth = Elementwise("hard_sigmoid_fifth", _hard_sigmoid_fifth, 2.0, 1.0)
 relu = Elementwise("relu", lambda x: np.maximum(x, 0), 0.0)
 
 # NumPy's own functions, reached through its protocols.
 UFUNCS: dict[np.ufunc, Elementwise] = {
-    np.exp: Elementwise("exp", np.exp, 2.0),
-    np.log: Elementwise("log", np.log, 2.0, 1.0, low=0.0),
-    np.sqrt: Elementwise("sqrt", np.sqrt, 1.0, low=0.0),
+    np.exp: Elementwise("exp", np.exp, 0.6),
+    np.log: Elementwise("log", np.log, 0.7, low=0.0),
+    np.sqrt: Elementwise("sqrt", np.sqrt, 0.5, low=0.0),
     np.square: Elementwise("square", np.square, 1.0),
-    np.tanh: Elementwise("tanh", np.tanh, 2.0, 1.0),
-    np.sin: Elementwise("sin", np.sin, 2.0, 1.0),
-    np.cos: Elementwise("cos", np.cos, 2.0, 1.0),
+    np.tanh: Elementwise("tanh", np.tanh, 1.2),
+    np.sin: Elementwise("sin", np.sin, 1.0, 0.7),
+    np.cos: Elementwise("cos", np.cos, 1.0, 0.7),
     np.absolute: Elementwise("absolute", np.absolute, 0.0),
 }

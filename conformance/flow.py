@@ -72,11 +72,12 @@ class Flow:
         """The name of the last step."""
         return self.steps[-1].name
 
-    def start(self, model: RoundingModel | None) -> dict[str, Any]:
-        """The values from which steps are computed; arrays are exact, and rounding-aware under `model`."""
+    def start(self, model: RoundingModel | None, carried: bool = False) -> dict[str, Any]:
+        """The values from which steps are computed: rounding-aware under `model`, and exact, or `carried`."""
         if model is None:
             return dict(self.values)
-        return {n: exact(v, model) if _is_tensor(n, v) else v for n, v in self.values.items()}
+        made = carry if carried else exact
+        return {n: made(v, model) if _is_tensor(n, v) else v for n, v in self.values.items()}
 
     def run(
         self, model: RoundingModel | None, conventions: Mapping[str, Any] | None = None
@@ -100,24 +101,27 @@ class Flow:
     def isolated(
         self, model: RoundingModel, observed: Mapping[str, NDArray[Any]], conventions: Mapping[str, Any] | None = None
     ) -> Iterator[tuple[Step, Any]]:
-        """As `run`, but each step is computed from the `observed` values of the steps that it reads."""
+        """As `run`, but each step is computed from the `observed` values of the steps that it reads.
+
+        What a step reads carries one rounding (`carry`).
+        """
         conventions = conventions or {}
         if self.layer.scan is not None:
             yield from self._scan(model, observed, conventions)
             return
-        values = self.start(model)
+        values = self.start(model, carried=True)
         for step in self.steps:
             value = step(values, **conventions)
             yield step, value
             seen = observed.get(step.name)
-            values[step.name] = value if seen is None else exact(seen, model)
+            values[step.name] = value if seen is None else carry(seen, model)
 
     def _scan(
         self, model: RoundingModel | None, observed: Mapping[str, NDArray[Any]], conventions: Mapping[str, Any]
     ) -> Iterator[tuple[Step, Any]]:
         scan = self.layer.scan
         assert scan is not None
-        whole = self.start(model)
+        whole = self.start(model, carried=bool(observed))
         carried = {name: whole[initial] for name, (_, initial) in scan.carry.items()}
         times = range(whole[scan.over[0]].shape[1])
         history: dict[str, list[Any]] = {step.name: [] for step in self.steps}
@@ -128,7 +132,7 @@ class Flow:
                 value = step(values, **conventions)
                 history[step.name].append(value)
                 seen = observed.get(step.name)
-                values[step.name] = value if seen is None or model is None else exact(seen[:, t], model)
+                values[step.name] = value if seen is None or model is None else carry(seen[:, t], model)
             carried = {name: values[step] for name, (step, _) in scan.carry.items()}
         for step in self.steps:
             slices = history[step.name]
@@ -145,6 +149,18 @@ class Flow:
 def exact(array: NDArray[Any], model: RoundingModel) -> RoundedArray:
     """An array whose values are what they are."""
     return RoundedArray(np.asarray(array, dtype=np.float64), None, model)
+
+
+def carry(array: NDArray[Any], model: RoundingModel) -> RoundedArray:
+    """An array that a step reads, as seen from the step alone: its values may be off by one rounding.
+
+    A conforming implementation may use an equal form of the step: (x - mean) * r may be computed as
+    x * r - mean * r, whose error is one rounding of x, however close x and mean are. So an isolated step
+    is held to the error of the exact step on inputs that are off by a unit roundoff (backward stability:
+    Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 1.5).
+    """
+    values = np.asarray(array, dtype=np.float64)
+    return RoundedArray(values, np.abs(values) * model.precision.accumulate, model)
 
 
 def _is_tensor(name: str, value: Any) -> bool:

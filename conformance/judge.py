@@ -12,6 +12,7 @@ from conformance.conventions import by_keyword, conventions
 from conformance.figures import Figures, compare, informative
 from conformance.flow import Flow
 from conformance.model import RoundingModel
+from conformance.precision import PRECISIONS
 
 if TYPE_CHECKING:
     from conformance.precision import Precision
@@ -37,7 +38,11 @@ class JudgedStep:
 
 @dataclass(frozen=True)
 class Cause:
-    """A convention that explains a step: `equivalent` lists those that no value here tells apart from it."""
+    """A convention that explains a step: `equivalent` lists those that no value here tells apart from it.
+
+    Where the errors are merely of the size that a coarser arithmetic makes, `explains` is False: a wide
+    tolerance explains nothing, but it tells where to look.
+    """
 
     convention: str
     value: str
@@ -45,6 +50,7 @@ class Cause:
     step: str
     equivalent: tuple[str, ...]
     sentence: str
+    explains: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,7 @@ def _judged(flow: Flow, trace: Trace, placed: Mapping[str, Placed], model: Round
         else:
             status = "conforms" if informative(value) else "uninformative"
         described = at.found.view.describe(axes.split())
-        steps.append(JudgedStep(step.name, axes, status, (), at.found, described, at.isolated, accumulated))
+        steps.append(JudgedStep(step.name, axes, status, at.found.flags, at.found, described, at.isolated, accumulated))
     return steps
 
 
@@ -148,6 +154,8 @@ def _verdict(
     else:
         status = "inconclusive" if any(s.status == "inconclusive" for s in steps) else "conforms"
     causes = tuple(c for s in at_fault for c in _causes(flow, s.name, placed[s.name]))
+    if culprit is not None and not causes:
+        causes = tuple(_precisions(flow, trace, placed, culprit, model))
     until = placed[culprit].until if culprit is not None else None
     return Verdict(status, tuple(steps), culprit, until, causes, tuple(_layouts(flow, steps)), message)
 
@@ -185,6 +193,32 @@ def _causes(flow: Flow, step: str, placed: Placed) -> list[Cause]:
         causes.append(
             Cause(convention.id, str(value), canonical, step, others, sentence + (f" (seen: {seen})" if seen else ""))
         )
+    return causes
+
+
+def _precisions(
+    flow: Flow, trace: Trace, placed: Mapping[str, Placed], culprit: str, model: RoundingModel
+) -> list[Cause]:
+    """Coarser arithmetic whose errors are of the size that is seen."""
+    step = next(s for s in flow.steps if s.name == culprit)
+    found = placed[culprit].found
+    causes = []
+    for keyword in step.conventions:
+        convention = by_keyword(keyword)
+        for variant in convention.variants if convention is not None else ():
+            if convention is None or variant.kind != "precision" or found is None or flow.layer.scan is not None:
+                continue
+            replay = flow.isolated(model, isolated_values(placed), {keyword: variant.value})
+            wide = next(value for s, value in replay if s.name == culprit)
+            if compare(wide, found.array).conforms:
+                said = f"the errors of {culprit} are those of {convention.id} = {variant.value} (seen: {variant.seen})"
+                causes.append(Cause(convention.id, variant.value, convention.canonical, culprit, (), said, False))
+    if not causes and model.precision.name == "float64":
+        single = RoundingModel(PRECISIONS["float32"])
+        as_single = align(flow, trace, single)
+        if not any(p.faulty for p in as_single.values()):
+            said = "the errors are of float32's size: judged as float32, every step conforms"
+            causes.append(Cause("arithmetic.precision", "float32", "float64", culprit, (), said, False))
     return causes
 
 

@@ -170,7 +170,7 @@ def parts_of(verdict: Verdict) -> dict[str, Any]:
         "culprit_until": verdict.until,
         "layouts": [LayoutFinding(x.step, x.convention, x.value) for x in verdict.layouts],
         "diagnosis": [
-            Finding(c.convention, c.value, c.canonical, c.step, True, list(c.equivalent), c.sentence)
+            Finding(c.convention, c.value, c.canonical, c.step, c.explains, list(c.equivalent), c.sentence)
             for c in verdict.causes
         ],
         "steps": [_step(s) for s in verdict.steps],

@@ -34,11 +34,13 @@ def variance(
     norm_variance: str = "population",
 ) -> Float[Array, "*reduced"]:
     over = reduced_axes(x.ndim, axes, norm_axes)
+    if norm_variance == "fast":
+        return np.mean(np.square(x), axis=over, keepdims=True) - np.square(mean)
     population = np.mean(np.square(x - mean), axis=over, keepdims=True)
     if norm_variance == "population":
         return population
     n = int(np.prod([x.shape[a] for a in over]))
-    return population * (n / (n - 1))
+    return population * (n / (n - 1) if n > 1 else np.nan)
 
 
 def normalized(
