@@ -101,8 +101,8 @@ def _code(text: str) -> Markup:
 
 
 def _anchor(folder: str, adapter: str) -> str:
-    """The id of a cell's cases: one-to-one, and safe in an address."""
-    return f"{quote(folder, safe='')}.{quote(adapter, safe='')}"
+    """The id of a cell's cases: one-to-one (no name has a bare colon in it here), and safe in an address."""
+    return ":".join(quote(name, safe="", errors="surrogatepass") for name in (folder, adapter))
 
 
 def _ran(cases: Iterable[Case]) -> list[Case]:

@@ -25,6 +25,11 @@ class Problem:
         """The dtypes in which it shows."""
         return sorted({c.dtype for c in self.cases})
 
+    @property
+    def told_dtype(self) -> str:
+        """The dtype of the figures, where there are several; else empty."""
+        return self.worst.dtype if len(self.dtypes) > 1 else ""
+
 
 def problems(run: Run, statuses: Collection[str]) -> list[Problem]:
     """The cases of these statuses, merged; in the order of the run."""

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 from conformance.result import Case, Run
@@ -51,7 +50,7 @@ def show(run: Run, console: Console) -> None:
             _show_known(problem, console)
         console.print()
     _show_layouts(run, console)
-    console.print(_summary(run), highlight=False)
+    _print_wrapped(_summary(run), console)
 
 
 def _line(console: Console, text: str, indent: int = 2, style: str = "") -> None:
@@ -60,7 +59,13 @@ def _line(console: Console, text: str, indent: int = 2, style: str = "") -> None
     line = Text(style=style)
     for number, piece in enumerate(pieces):
         line.append("`" if number else "").append(piece, style="bold" if number % 2 else "")
-    console.print(Padding(line, (0, 0, 0, indent), expand=False), highlight=False)
+    _print_wrapped(line, console, indent)
+
+
+def _print_wrapped(text: Text, console: Console, indent: int = 0) -> None:
+    for line in text.wrap(console, console.width - indent):
+        line.rstrip()
+        console.print(Text(" " * indent).append_text(line), highlight=False)
 
 
 def _show_problem(problem: Problem, console: Console) -> None:
@@ -68,11 +73,14 @@ def _show_problem(problem: Problem, console: Console) -> None:
     heading = Text(_HEADINGS[case.status], style="bold red")
     heading.append(f"  {visible(case.fixture or case.layer)}", style="default")
     heading.append(visible(f" on {case.adapter}, {listed(problem.dtypes)}"), style="not bold default")
-    console.print(heading, highlight=False)
+    _print_wrapped(heading, console)
     if case.subject:
         _line(console, f"subject: {case.subject}")
     if case.status == "diverges":
-        _show_culprit(case, console, several=len(problem.cases) > 1)
+        _line(console, culprit_sentence(case, problem.told_dtype))
+        step = culprit(case)
+        if step is not None:
+            _line(console, found_sentence(step))
     if case.message:
         _line(console, case.message)
     if case.status == "diverges":
@@ -80,13 +88,6 @@ def _show_problem(problem: Problem, console: Console) -> None:
         _show_command(console, ["conformance explain", visible(case.layer)])
     _show_command(console, rerun(problem.cases))
     console.print()
-
-
-def _show_culprit(case: Case, console: Console, several: bool) -> None:
-    _line(console, culprit_sentence(case) + (f" (in {case.dtype})" if several else ""))
-    step = culprit(case)
-    if step is not None:
-        _line(console, found_sentence(step))
 
 
 def _show_diagnosis(case: Case, console: Console) -> None:
@@ -113,17 +114,19 @@ def _show_command(console: Console, words: list[str]) -> None:
 
 
 def _show_known(problem: Problem, console: Console) -> None:
+    """One line; two where the names leave too little room for the reason, which is shortened."""
     case = problem.worst
-    at = f"{case.fixture} {case.adapter} {case.subject.rpartition('.')[2]}"
-    why = [case.culprit, ", ".join(cause(f) for f in case.diagnosis)]
-    told = visible(f"{at}: {' '.join(w for w in why if w)}")
+    at = visible(f"  {case.fixture} {case.adapter} {case.subject.rpartition('.')[2]}: {case.culprit or ''}").rstrip(
+        ": "
+    )
+    causes = visible(", ".join(cause(f) for f in case.diagnosis))
     reason = visible(" ".join((case.message or "").split()))
-    line = Text("  " + told)
-    room = console.width - line.cell_len
-    line.append(f" - {reason}" if room >= _REASON else "", style="dim")
-    _print_shortened(line, console)
-    if reason and room < _REASON:
-        _print_shortened(Text(f"    {reason}", style="dim"), console)
+    why = Text(causes).append(" - " if causes and reason else "", style="dim").append(reason, style="dim")
+    if cell_len(at) + 1 + cell_len(causes) + min(cell_len(reason), _REASON) + 3 <= console.width:
+        _print_shortened(Text(f"{at} ").append_text(why), console)
+    else:
+        _print_shortened(Text(at), console)
+        _print_shortened(Text("    ").append_text(why), console)
 
 
 def _print_shortened(line: Text, console: Console) -> None:

@@ -69,7 +69,7 @@ def drawn(matrix: Matrix, width: int) -> list[RenderableType]:
         table.add_column(header, justify="right", vertical="bottom")
     for folder, cells in matrix.rows.items():
         table.add_row(Text(visible(folder)), *(_cell(c, way) for c in cells))
-    return [table, _legend(matrix, way)]
+    return [table, *_legend(matrix, way, width)]
 
 
 def _width(matrix: Matrix, way: _Style) -> int:
@@ -117,8 +117,8 @@ def _marks(cell: Cell) -> str:
     return known + (_VAGUE if cell.has("inconclusive", "uninformative") else "")
 
 
-def _legend(matrix: Matrix, way: _Style) -> Text:
-    """What the words in the table mean: only those that occur."""
+def _legend(matrix: Matrix, way: _Style, width: int) -> list[Text]:
+    """What the words in the table mean, in lines: only those that occur."""
     cells = [c for row in matrix.rows.values() for c in row]
     present = {c.status for c in cells}
     conforming = [c for c in cells if c.status == "conforms"]
@@ -135,9 +135,11 @@ def _legend(matrix: Matrix, way: _Style) -> Text:
     for status, words in _WORDS.items():
         if status in present:
             entries.append((words[1 if way.short else 0], _STYLES.get(status, "dim"), words[2]))
-    legend = Text()
-    for number, (sign, style, meaning) in enumerate(entries):
-        legend.append("   " if number else "")
-        legend.append(sign, style=style)
-        legend.append(f" {meaning}", style="dim")
-    return legend
+    lines: list[Text] = []
+    for sign, style, meaning in entries:
+        entry = Text(sign, style=style).append(f" {meaning}", style="dim")
+        if lines and lines[-1].cell_len + 3 + entry.cell_len <= width:
+            lines[-1].append("   ").append_text(entry)
+        else:
+            lines.append(Text().append_text(entry))
+    return lines

@@ -72,8 +72,15 @@ def culprit(case: Case) -> StepResult | None:
     return next((s for s in case.steps if s.name == case.culprit), None)
 
 
-def culprit_sentence(case: Case) -> str:
-    """Which step is off, by how much and where; and as far as which step the fault may lie."""
+def culprit_sentence(case: Case, dtype: str = "") -> str:
+    """Which step is off, by how much and where; and as far as which step the fault may lie.
+
+    `dtype` is told where there are several, and these figures are of one of them.
+    """
+    return f"in {dtype}, {_culprit(case)}" if dtype else _culprit(case)
+
+
+def _culprit(case: Case) -> str:
     step = culprit(case)
     if step is None:
         return f"step `{case.culprit}` is at fault" if case.culprit else "no step is at fault by itself"
@@ -91,7 +98,7 @@ def culprit_sentence(case: Case) -> str:
         else:
             off = f"{figure(worst.tolerances, 2)} tolerances: {figure(worst.max_abs)} absolute"
             said = f"{subject} is off by {off}{where}"
-        if worst is step.accumulated and step.isolated is not None:
+        if step.isolated is not None and step.isolated.tolerances <= 1 < worst.tolerances:
             said += "; by itself it conforms, so this adds up over the steps before it"
     if case.culprit_until:
         said += f"; the fault may lie anywhere up to `{case.culprit_until}`, the next step that was found"
@@ -152,7 +159,8 @@ def outcome(run: Run) -> str:
     if stale:
         told.append(f"{stale} listed as diverging {'conforms' if stale == 1 else 'conform'}")
     if failed:
-        told.append(f"{listed(failed)} before it could be judged")
+        many = sum(summary.get(s, 0) for s in ("crashed", "timeout", "error")) > 1
+        told.append(f"{listed(failed)} before {'they' if many else 'it'} could be judged")
     if told:
         sentence = "; ".join(told) + "."
         return sentence[0].upper() + sentence[1:]

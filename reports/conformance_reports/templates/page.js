@@ -38,8 +38,7 @@
   field.addEventListener("input", apply);
   // A link into a case that the filter hides shows it again.
   window.addEventListener("hashchange", () => {
-    const target = document.getElementById(decodeURIComponent(location.hash.slice(1))) ??
-      document.getElementById(location.hash.slice(1));
+    const target = document.getElementById(location.hash.slice(1));
     if (!target?.closest("[hidden]")) return;
     field.value = "";
     apply();
