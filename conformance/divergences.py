@@ -1,6 +1,6 @@
 """Known divergences: data beside an adapter, with the evidence, and strict.
 
-`known_divergences/<adapter>.toml` in the adapter's package lists `[[divergence]]` entries: fixture, step,
+`known_divergences/<adapter>.toml` in the adapter's package lists `[[divergence]]` entries: fixtures, step,
 reason, link, and optionally subject, dtypes, versions (of the framework, as a version specifier) and
 conventions (the diagnosis that must come out). One that no longer diverges fails the run.
 """
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Divergence:
-    """One entry. Empty `subject`, `dtypes`, `versions` or `conventions` stand for all or any."""
+    """One entry: a fault of one cause. Empty `subject`, `dtypes` or `versions` stand for all; `conventions`
+    is the diagnosis that must come out, or None where any may.
+    """
 
     adapter: str
-    fixture: str
+    fixtures: tuple[str, ...]
     step: str
     reason: str
     link: str
@@ -36,7 +38,7 @@ class Divergence:
 
     def covers(self, case: Case, environment: Mapping[str, str]) -> bool:
         """Whether the entry speaks of this case, with these versions."""
-        if case.fixture != self.fixture or self.subject not in ("", case.subject):
+        if case.fixture not in self.fixtures or self.subject not in ("", case.subject):
             return False
         if self.dtypes and case.dtype not in self.dtypes:
             return False
@@ -65,7 +67,7 @@ def known(adapter: Adapter) -> list[Divergence]:
         return [
             Divergence(
                 adapter=adapter.name,
-                fixture=row["fixture"],
+                fixtures=tuple(row["fixtures"]),
                 step=row["step"],
                 reason=row["reason"],
                 link=row["link"],

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conformance.align import Placed, align, isolated_values
+from conformance.align import Placed, align, observed_values
 from conformance.conventions import by_keyword, conventions
 from conformance.figures import Figures, compare, informative
 from conformance.flow import Flow
@@ -124,7 +124,7 @@ def _judged(flow: Flow, trace: Trace, placed: Mapping[str, Placed], model: Round
 def _possible(flow: Flow, trace: Trace, placed: Mapping[str, Placed], precision: Precision) -> bool:
     """Whether every error is within the worst case that rounding allows."""
     worst = RoundingModel(precision, worst_case=True)
-    observed = isolated_values(placed)
+    observed = observed_values(placed)
     if any(p.faulty and p.found is None for p in placed.values()):
         return False
     for run, final in ((flow.isolated(worst, observed), {}), (flow.run(worst), {flow.output: trace.output})):
@@ -208,7 +208,7 @@ def _precisions(
         for variant in convention.variants if convention is not None else ():
             if convention is None or variant.kind != "precision" or found is None or flow.layer.scan is not None:
                 continue
-            replay = flow.isolated(model, isolated_values(placed), {keyword: variant.value})
+            replay = flow.isolated(model, observed_values(placed), {keyword: variant.value})
             wide = next(value for s, value in replay if s.name == culprit)
             if compare(wide, found.array).conforms:
                 said = f"the errors of {culprit} are those of {convention.id} = {variant.value} (seen: {variant.seen})"

@@ -1,0 +1,109 @@
+"""What there is to see: layers, adapters, fixtures, conventions, divergences, and a layer explained."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+WIDTH = 79
+
+
+def lines(what: str) -> Iterator[str]:
+    """The lines of one list: `layers`, `adapters`, `fixtures`, `conventions` or `divergences`."""
+    return {
+        "layers": _layers,
+        "adapters": _adapters,
+        "fixtures": _fixtures,
+        "conventions": _conventions,
+        "divergences": _divergences,
+    }[what]()
+
+
+def _columns(rows: list[tuple[str, str]]) -> Iterator[str]:
+    width = max((len(first) for first, _ in rows), default=0)
+    for first, rest in rows:
+        yield from _hanging(f"{first:{width}}  ", rest)
+
+
+def _hanging(start: str, text: str) -> Iterator[str]:
+    yield from textwrap.wrap(
+        text, WIDTH, initial_indent=start, subsequent_indent=" " * len(start), break_on_hyphens=False
+    ) or [start.rstrip()]
+
+
+def _layers() -> Iterator[str]:
+    from conformance.layers import get_layer, layer_names
+
+    return _columns([(name, get_layer(name).summary) for name in layer_names()])
+
+
+def _adapters() -> Iterator[str]:
+    from conformance.adapter import adapter_names, load
+
+    rows = []
+    for name in adapter_names():
+        adapter = load(name)
+        missing = [module for module in adapter.requires if find_spec(module) is None]
+        rows.append((name, f"{missing[0]} is not installed: {adapter.install}" if missing else "installed"))
+    return _columns(rows)
+
+
+def _fixtures() -> Iterator[str]:
+    from conformance.fixture import fixtures
+
+    return _columns([(f.id, f"{f.layer}: {f.summary}") for f in fixtures().values()])
+
+
+def _conventions() -> Iterator[str]:
+    from conformance.conventions import conventions
+
+    for c in conventions().values():
+        yield f"{c.id}  ({c.kind}; {', '.join(c.layers)})"
+        yield f"    canonical  {c.canonical}"
+        for variant in c.variants:
+            kind = "" if variant.kind == c.kind else f" [{variant.kind}]"
+            yield from _hanging(f"    {variant.value}{kind}  ", variant.seen)
+
+
+def _divergences() -> Iterator[str]:
+    from conformance.adapter import adapter_names, load
+    from conformance.divergences import known
+
+    for name in adapter_names():
+        for entry in known(load(name)):
+            yield f"{name}  {entry.subject or 'every subject'}  at {entry.step}  ({', '.join(entry.fixtures)})"
+            yield from _hanging("    ", f"{entry.reason} {entry.link}".rstrip())
+
+
+def explanation(name: str) -> Iterator[str]:
+    """A layer on one page. Raises ConformanceError for an unknown name."""
+    from conformance.conventions import of_layer
+    from conformance.layers import get_layer
+
+    layer = get_layer(name)
+    yield from _hanging(f"{layer.name}: ", layer.summary)
+    yield ""
+    yield from _hanging("    ", layer.formula)
+    yield from _hanging("    source: ", layer.source)
+    for title, names in (("inputs", layer.inputs), ("weights", layer.weights)):
+        if names:
+            yield ""
+            yield f"{title}  (? may be absent)"
+            yield from _columns([(f"    {n}", axes) for n, axes in names.items()])
+    if layer.config:
+        yield ""
+        yield "config"
+        yield from _columns([(f"    {n}", f"default {default!r}") for n, default in layer.config.items()])
+    yield ""
+    yield "steps  (in flow order; the last is the output)"
+    conventions = of_layer(layer.name)
+    for step in layer.steps.values():
+        reads = ", ".join(f"{n}?" if p in step.optional else n for p, n in step.reads.items())
+        given = f"  only with {' or '.join(step.given)}" if step.given else ""
+        yield f"    {step.name}  [{step.axes}]{given}"
+        yield from _hanging("        reads ", reads)
+        acting = [c for c in conventions if c.keyword in step.conventions or c.step(layer.name) == step.name]
+        for c in acting:
+            others = ", ".join(v.value for v in c.variants)
+            yield from _hanging("        ", f"{c.id}: {c.canonical} here; elsewhere {others}")
