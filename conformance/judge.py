@@ -216,9 +216,14 @@ def _precisions(
     if not causes and model.precision.name == "float64":
         single = RoundingModel(PRECISIONS["float32"])
         as_single = align(flow, trace, single)
-        if not any(p.faulty for p in as_single.values()):
-            said = "the errors are of float32's size: judged as float32, every step conforms"
+        left = {name: _causes(flow, name, p) for name, p in as_single.items() if p.faulty}
+        if all(left.values()):
+            beyond = [c for found in left.values() for c in found]
+            said = "the errors are of float32's size: judged as float32, " + (
+                "what is left is explained by the conventions named here" if beyond else "every step conforms"
+            )
             causes.append(Cause("arithmetic.precision", "float32", "float64", culprit, (), said, False))
+            causes += beyond
     return causes
 
 

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 
 from conformance.adapter import Adapter, adapter_names, load
@@ -244,8 +243,3 @@ def _with_stand_ins(flow: Flow, inputs: Mapping[str, NDArray[Any]]) -> dict[str,
         if name not in values and stand_in in values:
             values[name] = values[stand_in]
     return values
-
-
-def to_json(result: Run) -> bytes:
-    """A run as JSON."""
-    return msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"

@@ -249,7 +249,6 @@ class MatlabAdapter:
             output=to_canonical(recorded, last, shape),
             tape=_tape(file, list(layer.steps), set(matlab_arrays(request.layer, request.config, weights)) | {INPUT}),
             weights={name: np.asarray(w, np.float64) for name, w in weights.items()},
-            environment={"recording": request.subject},
             recorded=True,
         )
 
