@@ -45,22 +45,27 @@ def compare(expected: RoundedArray, observed: NDArray[Any]) -> Figures:
     value, tolerance = expected.value, expected.tolerance
     seen = np.asarray(observed, dtype=np.float64)
     with np.errstate(all="ignore"):
-        error = np.abs(seen - value)
-        finite = np.isfinite(value) & np.isfinite(seen)
-        if not finite.all():
+        error = np.subtract(seen, value)
+        np.abs(error, out=error)
+        finite = True
+        if not math.isfinite(error.sum()):
+            finite = np.isfinite(value) & np.isfinite(seen)
             same = (np.isnan(value) & np.isnan(seen)) | (value == seen)
             largest = expected.model.precision.largest
             overflow = np.isinf(seen) & (np.sign(seen) == np.sign(value)) & (np.abs(value) + tolerance > largest)
             error = np.where(finite, error, np.where(same | overflow, 0.0, np.inf))
-        ratios = np.divide(error, tolerance, out=np.where(error > 0, np.inf, 0.0), where=tolerance > 0)
-        ratios = np.where(np.isnan(ratios), np.inf, ratios) if math.isnan(ratios.sum()) else ratios
+        ratios = error / tolerance
+        if math.isnan(ratios.sum()):  # 0 / 0 is no error, and infinite errors and tolerances say nothing
+            ratios = np.where(np.isnan(ratios), np.where(error > 0, np.inf, 0.0), ratios)
         worst = int(np.argmax(ratios))
-        if ratios.flat[worst] == 0:
+        largest, outside = float(ratios.flat[worst]), int(np.count_nonzero(ratios > 1))
+        if largest == 0:
             worst = int(np.argmax(error))
-        relative = np.divide(error, np.abs(value), out=np.zeros_like(error), where=(value != 0) & finite)
+        relative = np.divide(error, value, out=ratios, where=(value != 0) & finite)
+        np.abs(relative, out=relative)
+        relative[~((value != 0) & finite)] = 0
     at = tuple(int(i) for i in np.unravel_index(worst, value.shape))
-    outside = int(np.count_nonzero(ratios > 1))
-    return Figures(float(ratios.flat[worst]), float(error.max()), float(relative.max()), at, outside, value.size)
+    return Figures(largest, float(error.max()), float(relative.max()), at, outside, value.size)
 
 
 def informative(expected: RoundedArray) -> bool:

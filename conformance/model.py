@@ -51,12 +51,11 @@ class RoundingModel:
 
     def join(self, terms: list[NDArray[Any]]) -> NDArray[Any]:
         """The deviation of a sum of independent errors with the deviations `terms`."""
-        if self.worst_case:
-            return np.asarray(sum(t.astype(np.float64) for t in terms[1:]) + terms[0])
-        total = np.square(terms[0], dtype=np.float64)
-        for term in terms[1:]:
-            total = total + np.square(term, dtype=np.float64)
-        return np.asarray(np.sqrt(total, out=total if isinstance(total, np.ndarray) else None))
+        shape = np.broadcast_shapes(*(t.shape for t in terms))
+        total, square = np.zeros(shape), np.empty(shape)
+        for term in terms:  # in place: these arrays are as large as the step
+            total += term if self.worst_case else np.square(term, out=square[...] if term.shape == shape else None)
+        return total if self.worst_case else np.sqrt(total, out=total)
 
     def stored(self, magnitude: NDArray[Any]) -> NDArray[Any]:
         """What rounding to the storage format adds to values of this magnitude."""
@@ -88,10 +87,11 @@ class RoundingModel:
             assert magnitudes is not None
             error = n * p.accumulate * magnitudes
         else:
-            terms = n - 1 if n <= 1 else n
-            variance = terms * (np.square(total) / 3 + squares / 2)
-            if products:
-                variance = variance + squares
-            error = np.sqrt(variance) * p.accumulate
-        error = error + p.smallest / self.multiple
+            added = n if n > 1 else 0  # a single term is not added to anything
+            error = np.square(total)
+            error *= added / 3
+            error += squares * (added / 2 + products)
+            error = np.sqrt(error, out=error)
+            error *= p.accumulate
+        error += p.smallest / self.multiple
         return error + self.stored(np.abs(total)) if p.narrow else error

@@ -193,7 +193,10 @@ def _bilinear(a: Any, b: Any, product: Callable[[Any, Any], NDArray[Any]], n: in
         return RoundedArray(value, total, model)
     square_a, square_b = np.square(a.value), np.square(b.value)
     squares = product(square_a, square_b)
-    variance = np.square(model.summation(n, value, squares, None, products=True))
+    variance = model.summation(n, value, squares, None, products=True)
+    if a.deviation is None and b.deviation is None:
+        return RoundedArray(value, variance, model)
+    np.square(variance, out=variance)
     if b.deviation is not None:
         square_sb = np.square(b.deviation, dtype=np.float64)
         variance += product(square_a, square_sb)

@@ -154,12 +154,15 @@ def sampled(expected: RoundedArray, array: NDArray[Any]) -> bool:
 
 
 def correlation(expected: NDArray[Any], array: NDArray[Any]) -> float:
-    """How alike two arrays are: the absolute correlation of their finite elements, 0 to 1."""
+    """How alike two arrays are, 0 to 1, in thousandths: the absolute correlation of their finite elements,
+    times the share of elements that are finite in both or in neither."""
     a, b = np.asarray(expected, np.float64).ravel(), np.asarray(array, np.float64).ravel()
-    finite = np.isfinite(a) & np.isfinite(b)
-    a, b = a[finite], b[finite]
+    in_a, in_b = np.isfinite(a), np.isfinite(b)
+    both = in_a & in_b
+    alike = float(np.mean(in_a == in_b)) if a.size else 0.0
+    a, b = a[both], b[both]
     if a.size < 2:
         return 0.0
     a, b = a - a.mean(), b - b.mean()
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return abs(float(a @ b)) / norm if norm > 0 else 0.0
+    return round(alike * abs(float(a @ b)) / norm, 3) if norm > 0 else 0.0
