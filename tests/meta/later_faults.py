@@ -67,8 +67,10 @@ class SigmoidForSoftmax(Attention):
         return torch.sigmoid(scores)
 
 
-@CORPUS.plant(CROSS, "weights")
+@CORPUS.plant(CROSS, "context")
 class DropoutLeftOn(Attention):
+    """What the softmax gives is right: the fault shows where the context is not that of these weights."""
+
     def weights(self, scores: Tensor, seen: Tensor | None) -> Tensor:
         return torch.nn.functional.dropout(torch.softmax(scores, dim=-1), 0.1, training=True)
 
@@ -100,7 +102,7 @@ class ValuesOfTheNextHead(Attention):
         return weights @ value.roll(1, dims=1)
 
 
-@CORPUS.plant(CROSS, "context")
+@CORPUS.plant(CROSS, "context", {"attention.head-split": "interleaved"})
 class ValueHeadsInterleaved(Attention):
     def split_value(self, value: Tensor) -> Tensor:
         return value.unflatten(-1, (-1, self.heads)).movedim(-1, 1)

@@ -15,8 +15,8 @@ PADDED = attention(mask=lengths(3, 4, times=5))
 OWN = attention(mask=drawn("seen", 2, 5, 5) + 2 * np.eye(5) > 0)  # a mask for each pair of query and key
 CAUSAL = attention(causal="top-left", times=(4, 7))
 BOTH = attention(causal="top-left", mask=lengths(3, 4, times=5))
-# Scores of some 1e4: a fill of -1e4 does not stand out.
-LARGE = PADDED.with_weights(query_kernel=PADDED.weights["query_kernel"] * 5000)
+# Scores of some 1e5: a fill of -1e4 does not stand out.
+LARGE = PADDED.with_weights(query_kernel=PADDED.weights["query_kernel"] * 100_000)
 
 
 @CORPUS.plant(PADDED, "masked", {"attention.mask-polarity": "true-blocks"})
@@ -66,7 +66,7 @@ class MaskAddedAsOnes(Attention):
         return scores + seen.to(scores.dtype)
 
 
-@CORPUS.plant(PADDED, "masked", {"attention.mask-fill": "post-softmax"})
+@CORPUS.plant(PADDED, "masked", {"attention.mask-fill": "post-softmax"}, also=("weights",))
 class MaskedAfterSoftmax(Attention):
     def masked(self, scores: Tensor, seen: Tensor) -> Tensor:
         return scores

@@ -122,6 +122,17 @@ class ScaledTwice(Attention):
         return query / math.sqrt(query.shape[-1])
 
 
+@CORPUS.plant(CROSS, "scaled", {"attention.scale": "twice"}, decomposed=True)
+class ScaledBeforeTheFusedKernelToo(Attention):
+    """The query is scaled, and the framework's attention, which scales, takes it."""
+
+    def __call__(self, query_input: Tensor, key_input: Tensor, value_input: Tensor) -> Tensor:
+        query, key = self.split_query(self.query(query_input)), self.split_key(self.key(key_input))
+        value = self.split_value(self.value(value_input))
+        context = torch.nn.functional.scaled_dot_product_attention(query / math.sqrt(query.shape[-1]), key, value)
+        return self.output(self.merged(context))
+
+
 @CORPUS.plant(CROSS, "scaled", {"attention.scale": "1"})
 class NotScaledAtAllInOneProduct(Attention):
     """Scores by einsum, straight into the softmax."""
@@ -133,7 +144,7 @@ class NotScaledAtAllInOneProduct(Attention):
         return scores
 
 
-@CORPUS.plant(CAPPED, "softcapped", {"attention.softcap": "after-mask"})
+@CORPUS.plant(CAPPED, "softcapped", {"attention.softcap": "after-mask"}, also=("masked",))
 class SoftcapAfterMask(Attention):
     def softcapped(self, scores: Tensor) -> Tensor:
         return scores
