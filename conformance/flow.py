@@ -50,6 +50,7 @@ class Flow:
         arrays = _gathered(layer.inputs, inputs, "input", layer.name, prefix)
         arrays |= _gathered(layer.weights, weights, "weight", layer.name, prefix)
         _check_sizes(layer, arrays, prefix)
+        _check_scan(layer, full, arrays, prefix)
         values: dict[str, Any] = {**full, **arrays}
         for name, stand_in in layer.falls_back.items():
             if values.get(name) is None:
@@ -221,3 +222,20 @@ def _check_sizes(layer: Layer, arrays: Mapping[str, NDArray[Any] | None], prefix
                     f"{prefix}{name!r} is {shape} ({axes}), but {axis} is {expected} (from {source!r})"
                 )
             known.setdefault(scoped, (size, name))
+
+
+def _check_scan(
+    layer: Layer, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any] | None], prefix: str
+) -> None:
+    scan = layer.scan
+    if scan is None:
+        return
+    direction = config.get(scan.reversed_by)
+    if direction not in ("forward", "reverse"):
+        raise ConformanceError(
+            f"{prefix}{layer.name} has no {scan.reversed_by} {direction!r}; it can be 'forward' or 'reverse'"
+        )
+    for name in scan.over:
+        array = arrays[name]
+        if array is not None and array.shape[1] == 0:
+            raise ConformanceError(f"{prefix}{name!r} has no {scan.axis} steps; give at least one")

@@ -65,9 +65,17 @@ def scaled(
 
 
 def softcapped(
-    scaled: Float[Array, "batch head query key"], softcap: float, *, attention_softcap: str = "before-mask"
+    scaled: Float[Array, "batch head query key"],
+    softcap: float,
+    mask: Mask | None = None,
+    causal: str | None = None,
+    window: int | None = None,
+    *,
+    attention_softcap: str = "before-mask",
 ) -> Float[Array, "batch head query key"]:
-    return scaled if attention_softcap == "after-mask" else np.tanh(scaled / softcap) * softcap
+    if attention_softcap == "after-mask" and not (mask is None and causal is None and window is None):
+        return scaled  # the step `masked` caps; without one there is no order to choose
+    return np.tanh(scaled / softcap) * softcap
 
 
 def as_four_axes(mask: Mask, shape: tuple[int, ...]) -> Mask:

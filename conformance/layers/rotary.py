@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conformance.array import constant
+from conformance.errors import ConformanceError
 from conformance.layer import Layer
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def rotated(
     if rope_direction == "-sin":
         sine = -sine
     form = pairing if rope_pairing == "<config>" else rope_pairing
+    if form not in ("half-split", "interleaved"):
+        raise ConformanceError(f"unknown pairing {form!r}; it can be 'half-split' or 'interleaved'")
     turning, rest = x[..., : 2 * pairs], x[..., 2 * pairs :]
     if form == "interleaved":
         first, second = turning[..., 0::2], turning[..., 1::2]
