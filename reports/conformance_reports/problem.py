@@ -11,7 +11,8 @@ from conformance.result import Case, Run
 
 @dataclass(frozen=True)
 class Problem:
-    """Cases that differ in nothing but dtype and figures, the one with the greatest ratio first."""
+    """Cases of one cause, the one with the greatest ratio first: they differ in dtype and figures alone, or,
+    where they are known divergences, are of one subject and one entry."""
 
     cases: tuple[Case, ...]
 
@@ -24,6 +25,11 @@ class Problem:
     def dtypes(self) -> list[str]:
         """The dtypes in which it shows."""
         return sorted({c.dtype for c in self.cases})
+
+    @property
+    def fixtures(self) -> list[str]:
+        """The fixtures on which it shows."""
+        return list(dict.fromkeys(c.fixture for c in sorted(self.cases, key=lambda c: c.fixture)))
 
     @property
     def told_dtype(self) -> str:
@@ -41,6 +47,8 @@ def problems(run: Run, statuses: Collection[str]) -> list[Problem]:
 
 
 def _sameness(case: Case) -> Hashable:
+    if case.status == "known-divergence":
+        return case.layer, case.adapter, case.subject, case.status, case.message
     diagnosis = tuple((f.convention, f.value, f.canonical, f.step) for f in case.diagnosis)
     # A divergence's message has figures, which differ by dtype; that of a failure is what there is to tell.
     message = None if case.status == "diverges" else case.message

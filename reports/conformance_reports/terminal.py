@@ -33,7 +33,6 @@ _HEADINGS = {
     "timeout": "TIMED OUT",
     "error": "ERROR",
 }
-_REASON = 24  # columns below which a reason says too little to stand on the same line
 
 
 def show(run: Run, console: Console) -> None:
@@ -94,7 +93,8 @@ def _show_diagnosis(case: Case, console: Console) -> None:
     if not case.diagnosis:
         _line(console, "unexplained: no known convention gives these values")
     for finding in case.diagnosis:
-        _line(console, f"because `{cause(finding)}`, where the layer has {finding.canonical}")
+        how = "because" if finding.explains else "not explained; a hint:"
+        _line(console, f"{how} `{cause(finding)}`, where the layer has {finding.canonical}")
         _line(console, finding.sentence, indent=4, style="dim")
         if finding.equivalent:
             _line(console, f"no value here tells it from {' or '.join(finding.equivalent)}", indent=4)
@@ -114,19 +114,16 @@ def _show_command(console: Console, words: list[str]) -> None:
 
 
 def _show_known(problem: Problem, console: Console) -> None:
-    """One line; two where the names leave too little room for the reason, which is shortened."""
+    """Where, and why: the reason is shortened to what is left of the line."""
     case = problem.worst
-    at = visible(f"  {case.fixture} {case.adapter} {case.subject.rpartition('.')[2]}: {case.culprit or ''}").rstrip(
-        ": "
-    )
+    count = len(problem.fixtures)
+    where = problem.fixtures[0] if count == 1 else f"{count} fixtures"
+    at = visible(f"{case.adapter} {case.subject}, {listed(problem.dtypes)}: {where}, at {case.culprit}")
     causes = visible(", ".join(cause(f) for f in case.diagnosis))
     reason = visible(" ".join((case.message or "").split()))
     why = Text(causes).append(" - " if causes and reason else "", style="dim").append(reason, style="dim")
-    if cell_len(at) + 1 + cell_len(causes) + min(cell_len(reason), _REASON) + 3 <= console.width:
-        _print_shortened(Text(f"{at} ").append_text(why), console)
-    else:
-        _print_shortened(Text(at), console)
-        _print_shortened(Text("    ").append_text(why), console)
+    _print_wrapped(Text(at), console, 2)
+    _print_shortened(Text("    ").append_text(why), console)
 
 
 def _print_shortened(line: Text, console: Console) -> None:

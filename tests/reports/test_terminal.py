@@ -169,21 +169,21 @@ def test_failures_show_their_message_and_how_to_run_them_again(status: str) -> N
     assert "conformance explain" not in text
 
 
-def test_known_divergences_are_one_line_each_with_the_reason_shortened() -> None:
+def test_a_known_divergence_says_where_and_why_with_the_reason_shortened() -> None:
     reason = "the framework says so " * 20
     text = shown(run_of(case("known-divergence", 9.0, message=reason)), width=160)
-    (line,) = [x for x in text.splitlines() if "MultiheadAttention" in x]
-    assert line.startswith(
-        "  multi-head-attention/self torch MultiheadAttention: scaled attention.scale = 1 - the frame"
-    )
-    assert line.endswith("…")
-    assert cell_len(line) <= 160
+    (where, why) = text.splitlines()[-4:-2]
+    assert where == "  torch torch.nn.MultiheadAttention, float32: multi-head-attention/self, at scaled"
+    assert why.startswith("    attention.scale = 1 - the framework says so")
+    assert why.endswith("…")
+    assert cell_len(why) <= 160
 
 
-def test_a_known_divergence_with_long_names_keeps_its_cause_and_reason() -> None:
-    text = shown(run_of(case("known-divergence", 9.0, fixture="multi-head-attention/no-output-projection")))
+def test_known_divergences_of_one_entry_are_told_once() -> None:
+    fixtures = ["multi-head-attention/self", "multi-head-attention/no-output-projection"]
+    text = shown(run_of(*(case("known-divergence", 9.0, fixture=f) for f in fixtures)))
     assert text.splitlines()[-4:-2] == [
-        "  multi-head-attention/no-output-projection torch MultiheadAttention: scaled",
+        "  torch torch.nn.MultiheadAttention, float32: 2 fixtures, at scaled",
         "    attention.scale = 1 - the message of known-divergence",
     ]
 
