@@ -46,6 +46,8 @@ class Flow:
         the arrays come from.
         """
         prefix = f"{where}: " if where else ""
+        if not layer.steps:
+            raise ConformanceError(f"{prefix}{layer.name} computes nothing: its config lists no 'parts'")
         full = layer.complete(config)
         arrays = _gathered(layer.inputs, inputs, "input", layer.name, prefix)
         arrays |= _gathered(layer.weights, weights, "weight", layer.name, prefix)

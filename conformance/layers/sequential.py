@@ -29,6 +29,8 @@ def make(config: Mapping[str, Any]) -> Layer:
             raise ConformanceError(
                 f"sequential: part {number} needs a 'name' and a 'layer', as in {{name='norm', layer='layer_norm'}}"
             ) from None
+        if f"{name}.{layer.output}" in steps:
+            raise ConformanceError(f"sequential: two parts are called {name!r}; give each its own name")
         if layer.scan is not None:
             raise ConformanceError(
                 f"sequential: part {name!r} is a {layer.name}, and recurrent parts cannot stand in a row yet"
