@@ -1,0 +1,142 @@
+"""Every convention keyword of every layer is in the vocabulary, and every replay of the vocabulary is in a layer."""
+
+import warnings
+
+import numpy as np
+import pytest
+from exact import drawn, steps
+
+from conformance.conventions import CONFIG, by_keyword, of_layer
+from conformance.layers import get_layer, layer_names
+
+LAYERS = [name for name in layer_names() if name != "sequential"]  # which has no steps of its own
+
+# Replays that the vocabulary has for a layer, and the oracle's layer not (yet), with the reason.
+NOT_REPLAYED = {
+    ("lstm", "rnn.bidirectional-merge"): "the layer runs in one direction: there is nothing to merge",
+}
+
+HEADS = {"query_kernel": drawn(1, 4, 8), "key_kernel": drawn(2, 4, 4), "value_kernel": drawn(3, 4, 6)}
+SHORT = {"query_input": drawn(0, 2, 3, 4), "key_input": drawn(1, 2, 5, 4)}
+PADDED = {"query_input": drawn(0, 2, 5, 4), "mask": np.array([[1, 1, 1, 1, 0], [0, 0, 0, 0, 0]], bool)}
+# Each layer's cases: inputs, weights, config. A convention must show in one of them.
+CASES = {
+    "scaled_dot_product_attention": [
+        (
+            {"query": drawn(0, 2, 4, 5, 3), "key": drawn(1, 2, 2, 5, 3), "value": drawn(2, 2, 2, 5, 7),
+             "mask": np.tri(5, 5, 1, dtype=bool) & (np.arange(5) != 0)[:, None]},
+            {}, {"causal": "top-left", "softcap": 1.5},
+        ),
+        (
+            {"query": drawn(0, 2, 1, 3, 2), "key": drawn(1, 2, 1, 5, 2), "value": drawn(2, 2, 1, 5, 2)},
+            {}, {"causal": "top-left"},
+        ),
+    ],
+    "multi_head_attention": [
+        (PADDED, HEADS, {"heads": 4, "kv_heads": 2, "softcap": 1.5}),
+        (SHORT, HEADS, {"heads": 4, "kv_heads": 2, "causal": "top-left"}),
+    ],
+    "rotary_embedding": [({"x": drawn(0, 2, 5, 2, 6)}, {}, {"dim": 4})],
+    "linear": [({"x": drawn(0, 2, 3)}, {"kernel": drawn(1, 3, 4)}, {})],
+    "softmax": [({"x": drawn(0, 2, 3)}, {}, {})],
+    "layer_norm": [({"x": drawn(0, 2, 3, 4)}, {}, {})],
+    "gelu": [({"x": drawn(0, 2, 3)}, {}, {})],
+    "lstm": [(
+        {"x": drawn(0, 2, 3, 4)},
+        {"kernel": drawn(1, 4, 8), "recurrent_kernel": drawn(2, 2, 8), "bias": drawn(3, 8)}, {},
+    )],
+    "conv2d": [(
+        {"x": drawn(0, 2, 6, 6, 4)}, {"kernel": drawn(1, 3, 3, 2, 6)},
+        {"padding": "same-upper", "strides": 2, "groups": 2},
+    )],
+}  # fmt: skip
+
+KEYWORDS = [
+    (name, step.name, keyword, default)
+    for name in LAYERS
+    for step in get_layer(name).steps.values()
+    for keyword, default in step.conventions.items()
+]
+VARIANTS = [
+    (name, convention.id, variant.value)
+    for name in LAYERS
+    for convention in of_layer(name)
+    for variant in convention.variants
+    if variant.kind in ("replay", "precision") and convention.step(name) != "*"
+]
+
+
+def test_every_layer_at_hand_has_a_case():
+    assert list(CASES) == LAYERS
+
+
+@pytest.mark.parametrize(("layer", "step", "keyword", "default"), KEYWORDS)
+def test_a_keyword_is_a_convention_that_names_the_layer(layer, step, keyword, default):
+    convention = by_keyword(keyword)
+    assert convention is not None
+    assert layer in convention.layers
+    assert default in (CONFIG, convention.canonical)
+
+
+@pytest.mark.parametrize(("layer", "step", "keyword", "default"), KEYWORDS)
+def test_a_convention_acts_at_the_step_that_it_names_or_after_it(layer, step, keyword, default):
+    convention = by_keyword(keyword)
+    assert convention is not None
+    order = list(get_layer(layer).steps)
+    assert order.index(convention.step(layer)) <= order.index(step) or keyword == "attention_softcap"
+
+
+@pytest.mark.parametrize(("layer", "identifier", "value"), VARIANTS)
+def test_a_replay_of_the_vocabulary_is_one_that_the_oracle_can_do(layer, identifier, value):
+    convention = next(c for c in of_layer(layer) if c.id == identifier)
+    acting = [s.name for s in get_layer(layer).steps.values() if convention.keyword in s.conventions]
+    assert (acting == []) == ((layer, identifier) in NOT_REPLAYED)
+    if not acting:
+        return
+    choice = {convention.keyword: "0.25" if value.startswith("<") else value}
+    first = [changed(layer, case, choice) for case in CASES[layer] if fits(layer, case, choice)]
+    assert set(first) - {None} == {convention.step(layer)}
+
+
+def fits(layer, case, choice):
+    """A mask's axes can be exchanged only where there are as many queries as keys."""
+    return choice != {"attention_mask_axis": "query"} or "key_input" not in case[0]
+
+
+def changed(layer, case, choice):
+    """The first step that the choice changes."""
+    canonical = steps(layer, *case)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # NaN and infinities are what some variants are about
+        found = steps(layer, *case, **choice)
+    assert list(found) == list(canonical)
+    if get_layer(layer).scan is not None:  # a later time step sees what the one before left
+        canonical, found = ({n: v[:, 0] for n, v in values.items()} for values in (canonical, found))
+    return next((n for n in canonical if not np.array_equal(found[n], canonical[n], equal_nan=True)), None)
+
+
+NAMED_IN_CONFIG = {
+    "norm_epsilon": "epsilon",
+    "gelu_approximation": "approximation",
+    "lstm_recurrent_activation": "recurrent_activation",
+    "attention_causal_alignment": "causal",
+    "rope_base": "base",
+    "rope_pairing": "pairing",
+    "conv_same_padding": "padding",
+}
+
+
+@pytest.mark.parametrize(
+    ("layer", "keyword", "canonical"),
+    sorted({(layer, k, by_keyword(k).canonical) for layer, _, k, d in KEYWORDS if d != CONFIG}),
+)
+def test_the_canonical_value_said_aloud_changes_nothing(layer, keyword, canonical):
+    assert {changed(layer, case, {keyword: canonical}) for case in CASES[layer]} == {None}
+
+
+@pytest.mark.parametrize(("layer", "keyword"), sorted({(layer, k) for layer, _, k, d in KEYWORDS if d == CONFIG}))
+def test_the_configs_own_value_said_aloud_changes_nothing(layer, keyword):
+    for case in CASES[layer]:
+        full = get_layer(layer).complete(case[2])
+        own = CONFIG if keyword == "norm_axes" else full[NAMED_IN_CONFIG[keyword]]
+        assert changed(layer, case, {keyword: own}) is None
