@@ -7,47 +7,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from attention_module import Attention
-from problem import Observe, Problem, attention, lengths
+from clean import CleanCorpus
+from problem import attention, lengths
 from torch import Tensor
-from watched import Build, in_torch
 
 Weights = Mapping[str, Tensor]
 Config = Mapping[str, Any]
 Call = Callable[..., Tensor]
 
 
-@dataclass(frozen=True)
-class Clean:
-    """A subject that must not raise an alarm. `layout` is the order of scores that must be reported, if any."""
-
-    name: str
-    problem: Problem
-    observe: Observe
-    layout: str | None = None
-
-
-CORPUS: list[Clean] = []
+CLEAN = CleanCorpus()
 
 SELF = attention()
 CROSS = attention(times=(5, 7), channels=(13, 11, 11, 10), value_dim=5)
 PADDED = attention(mask=lengths(3, 4, times=5))
 CAUSAL = attention(causal="top-left", times=(4, 7))
-
-
-def clean(problem: Problem, *, layout: str | None = None, decomposed: bool = False) -> Callable[[Build], Build]:
-    """List what is decorated as right for `problem`."""
-
-    def register(build: Build) -> Build:
-        CORPUS.append(Clean(build.__name__, problem, in_torch(build, decomposed=decomposed), layout))
-        return build
-
-    return register
 
 
 def project(w: Weights, part: str, x: Tensor) -> Tensor:
@@ -93,26 +72,26 @@ def around(core: Callable[..., Tensor]) -> Callable[[Weights, Config], Call]:
 # -- scale ---------------------------------------------------------------------------------------------------
 
 
-@clean(CROSS)
+@CLEAN.add(CROSS)
 @around
 def query_scaled_before(query: Tensor, key: Tensor, value: Tensor, mask: None) -> Tensor:
     return (query / math.sqrt(query.shape[-1]) @ key.mT).softmax(-1) @ value
 
 
-@clean(CROSS)
+@CLEAN.add(CROSS)
 @around
 def scale_on_both_sides(query: Tensor, key: Tensor, value: Tensor, mask: None) -> Tensor:
     root = query.shape[-1] ** -0.25
     return ((query * root) @ (key * root).mT).softmax(-1) @ value
 
 
-@clean(CROSS)
+@CLEAN.add(CROSS)
 @around
 def key_scaled_before(query: Tensor, key: Tensor, value: Tensor, mask: None) -> Tensor:
     return (query @ (key * query.shape[-1] ** -0.5).mT).softmax(-1) @ value
 
 
-@clean(CROSS)
+@CLEAN.add(CROSS)
 def query_kernel_scaled(w: Weights, c: Config) -> Call:
     """The scale is folded into the query's kernel and bias."""
     scale = (w["query_kernel"].shape[1] // c["heads"]) ** -0.5
@@ -128,14 +107,14 @@ def query_kernel_scaled(w: Weights, c: Config) -> Call:
 # -- layout --------------------------------------------------------------------------------------------------
 
 
-@clean(CROSS, layout="key-query")
+@CLEAN.add(CROSS, layout="key-query")
 @around
 def key_major(query: Tensor, key: Tensor, value: Tensor, mask: None) -> Tensor:
     weights = (key @ query.mT / math.sqrt(query.shape[-1])).softmax(-2)
     return weights.mT @ value
 
 
-@clean(SELF, layout="key-query")
+@CLEAN.add(SELF, layout="key-query")
 def channels_first(w: Weights, c: Config) -> Call:
     """`batch channel time` throughout, kernels `out in`, weights over the first of their axes, as in MATLAB."""
 
@@ -150,7 +129,7 @@ def channels_first(w: Weights, c: Config) -> Call:
     return call
 
 
-@clean(CROSS)
+@CLEAN.add(CROSS)
 def heads_folded_into_batch(w: Weights, c: Config) -> Call:
     def call(query_input: Tensor, key_input: Tensor, value_input: Tensor) -> Tensor:
         query, key, value = (x.flatten(0, 1) for x in heads_of(w, c, query_input, key_input, value_input))
@@ -160,7 +139,7 @@ def heads_folded_into_batch(w: Weights, c: Config) -> Call:
     return call
 
 
-@clean(CROSS)
+@CLEAN.add(CROSS)
 def heads_concatenated_along_batch(w: Weights, c: Config) -> Call:
     """`(head batch)`, as the first Keras ports had it: split and concatenated along axis 0, and back."""
 
@@ -173,7 +152,7 @@ def heads_concatenated_along_batch(w: Weights, c: Config) -> Call:
     return call
 
 
-@clean(CROSS)
+@CLEAN.add(CROSS)
 def one_head_after_another(w: Weights, c: Config) -> Call:
     """A loop over the heads: no tensor holds the scores of all of them."""
 
@@ -188,7 +167,7 @@ def one_head_after_another(w: Weights, c: Config) -> Call:
     return call
 
 
-@clean(CROSS)
+@CLEAN.add(CROSS)
 def time_first(w: Weights, c: Config) -> Call:
     """`time batch channel`, torch's default."""
 
@@ -207,14 +186,14 @@ def time_first(w: Weights, c: Config) -> Call:
 # -- products ------------------------------------------------------------------------------------------------
 
 
-@clean(CROSS)
+@CLEAN.add(CROSS)
 @around
 def by_einsum(query: Tensor, key: Tensor, value: Tensor, mask: None) -> Tensor:
     weights = torch.einsum("bhqd,bhkd->bhqk", query, key).mul(query.shape[-1] ** -0.5).softmax(-1)
     return torch.einsum("bhqk,bhkd->bhqd", weights, value)
 
 
-@clean(CROSS)
+@CLEAN.add(CROSS)
 def by_einsum_throughout(w: Weights, c: Config) -> Call:
     """Kernels `channel head dim`, as Keras holds them; the output is one contraction over head and dim."""
 
@@ -233,7 +212,7 @@ def by_einsum_throughout(w: Weights, c: Config) -> Call:
     return call
 
 
-@clean(SELF)
+@CLEAN.add(SELF)
 def one_projection_for_all(w: Weights, c: Config) -> Call:
     """A packed kernel for query, key and value."""
     kernel = torch.cat([w[f"{p}_kernel"] for p in ("query", "key", "value")], dim=1)
@@ -248,7 +227,7 @@ def one_projection_for_all(w: Weights, c: Config) -> Call:
     return call
 
 
-@clean(PADDED)
+@CLEAN.add(PADDED)
 @around
 def mask_added_in_the_product(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     """baddbmm: scores, scale and mask in one operation."""
@@ -259,7 +238,7 @@ def mask_added_in_the_product(query: Tensor, key: Tensor, value: Tensor, mask: T
     return (scores.softmax(-1) @ value.flatten(0, 1)).unflatten(0, (batch, heads))
 
 
-@clean(CROSS)
+@CLEAN.add(CROSS)
 def by_addmm(w: Weights, c: Config) -> Call:
     """Projections of `(batch time) channel`."""
 
@@ -276,7 +255,7 @@ def by_addmm(w: Weights, c: Config) -> Call:
     return call
 
 
-@clean(CROSS)
+@CLEAN.add(CROSS)
 def values_projected_after_the_weights(w: Weights, c: Config) -> Call:
     """(weights @ value_input) @ kernel: the rows of the weights sum to one, so the bias is added at the end."""
 
@@ -290,7 +269,7 @@ def values_projected_after_the_weights(w: Weights, c: Config) -> Call:
     return call
 
 
-@clean(CROSS)
+@CLEAN.add(CROSS)
 def output_bias_first(w: Weights, c: Config) -> Call:
     """One output projection per head, summed onto the bias."""
 
@@ -306,7 +285,7 @@ def output_bias_first(w: Weights, c: Config) -> Call:
     return call
 
 
-@clean(CROSS)
+@CLEAN.add(CROSS)
 def key_without_bias(w: Weights, c: Config) -> Call:
     """A key bias adds one number to all scores of a query, and the softmax drops it."""
     return Attention({**w, "key_bias": torch.zeros_like(w["key_bias"])}, c)
@@ -315,27 +294,27 @@ def key_without_bias(w: Weights, c: Config) -> Call:
 # -- softmax -------------------------------------------------------------------------------------------------
 
 
-@clean(CROSS)
+@CLEAN.add(CROSS)
 @around
 def softmax_without_shift(query: Tensor, key: Tensor, value: Tensor, mask: None) -> Tensor:
     powers = torch.exp(query @ key.mT / math.sqrt(query.shape[-1]))
     return powers / powers.sum(-1, keepdim=True) @ value
 
 
-@clean(CROSS)
+@CLEAN.add(CROSS)
 @around
 def log_softmax_and_exp(query: Tensor, key: Tensor, value: Tensor, mask: None) -> Tensor:
     return F.log_softmax(query @ key.mT / math.sqrt(query.shape[-1]), -1).exp() @ value
 
 
-@clean(CROSS)
+@CLEAN.add(CROSS)
 @around
 def log_sum_exp(query: Tensor, key: Tensor, value: Tensor, mask: None) -> Tensor:
     scores = query @ key.mT / math.sqrt(query.shape[-1])
     return torch.exp(scores - torch.logsumexp(scores, -1, keepdim=True)) @ value
 
 
-@clean(CROSS)
+@CLEAN.add(CROSS)
 @around
 def normalised_last(query: Tensor, key: Tensor, value: Tensor, mask: None) -> Tensor:
     """The context of the powers, divided by their sum: weights are never there."""
@@ -344,7 +323,7 @@ def normalised_last(query: Tensor, key: Tensor, value: Tensor, mask: None) -> Te
     return powers @ value / powers.sum(-1, keepdim=True)
 
 
-@clean(attention(times=(5, 64), channels=(13, 11, 11, 10)))
+@CLEAN.add(attention(times=(5, 64), channels=(13, 11, 11, 10)))
 @around
 def online_softmax(query: Tensor, key: Tensor, value: Tensor, mask: None) -> Tensor:
     """Keys in chunks of sixteen, with a running maximum, as in FlashAttention."""
@@ -363,28 +342,28 @@ def online_softmax(query: Tensor, key: Tensor, value: Tensor, mask: None) -> Ten
 # -- masks ---------------------------------------------------------------------------------------------------
 
 
-@clean(PADDED)
+@CLEAN.add(PADDED)
 @around
 def added_minus_infinity(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     added = torch.where(mask, 0.0, -math.inf)[:, None, None, :].to(query.dtype)
     return (query @ key.mT / math.sqrt(query.shape[-1]) + added).softmax(-1) @ value
 
 
-@clean(PADDED)
+@CLEAN.add(PADDED)
 @around
 def added_large_number(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     added = (1.0 - mask[:, None, None, :].to(query.dtype)) * -1e9
     return (query @ key.mT / math.sqrt(query.shape[-1]) + added).softmax(-1) @ value
 
 
-@clean(PADDED)
+@CLEAN.add(PADDED)
 @around
 def filled_with_the_lowest(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     scores = query @ key.mT / math.sqrt(query.shape[-1])
     return torch.where(mask[:, None, None, :], scores, torch.finfo(query.dtype).min).softmax(-1) @ value
 
 
-@clean(PADDED)
+@CLEAN.add(PADDED)
 @around
 def masked_in_place(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     scores = query @ key.mT
@@ -393,21 +372,21 @@ def masked_in_place(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> 
     return scores.softmax(-1) @ value
 
 
-@clean(PADDED)
+@CLEAN.add(PADDED)
 @around
 def masked_before_the_scale(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     scores = (query @ key.mT).masked_fill(~mask[:, None, None, :], -math.inf)
     return (scores / math.sqrt(query.shape[-1])).softmax(-1) @ value
 
 
-@clean(PADDED)
+@CLEAN.add(PADDED)
 @around
 def masked_after_and_normalised_again(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     weights = (query @ key.mT / math.sqrt(query.shape[-1])).softmax(-1) * mask[:, None, None, :]
     return weights / weights.sum(-1, keepdim=True) @ value
 
 
-@clean(PADDED)
+@CLEAN.add(PADDED)
 def padding_cut_off(w: Weights, c: Config) -> Call:
     """Each sequence is cut to its real keys: there is nothing to mask."""
 
@@ -421,7 +400,7 @@ def padding_cut_off(w: Weights, c: Config) -> Call:
     return call
 
 
-@clean(CAUSAL)
+@CLEAN.add(CAUSAL)
 @around
 def causal_by_comparing_positions(query: Tensor, key: Tensor, value: Tensor, mask: None) -> Tensor:
     later = torch.arange(key.shape[2])[None, :] > torch.arange(query.shape[2])[:, None]
@@ -432,31 +411,31 @@ def causal_by_comparing_positions(query: Tensor, key: Tensor, value: Tensor, mas
 # -- the framework's own -----------------------------------------------------------------------------------
 
 
-@clean(CROSS)
+@CLEAN.add(CROSS)
 @around
 def fused(query: Tensor, key: Tensor, value: Tensor, mask: None) -> Tensor:
     return F.scaled_dot_product_attention(query, key, value)
 
 
-@clean(CROSS, decomposed=True)
+@CLEAN.add(CROSS, decomposed=True)
 @around
 def fused_taken_apart(query: Tensor, key: Tensor, value: Tensor, mask: None) -> Tensor:
     return F.scaled_dot_product_attention(query, key, value)
 
 
-@clean(PADDED, decomposed=True)
+@CLEAN.add(PADDED, decomposed=True)
 @around
 def fused_with_mask(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :])
 
 
-@clean(CAUSAL, decomposed=True)
+@CLEAN.add(CAUSAL, decomposed=True)
 @around
 def fused_causal(query: Tensor, key: Tensor, value: Tensor, mask: None) -> Tensor:
     return F.scaled_dot_product_attention(query, key, value, is_causal=True)
 
 
-@clean(attention(heads=6, kv_heads=2))
+@CLEAN.add(attention(heads=6, kv_heads=2))
 def grouped_without_repeating(w: Weights, c: Config) -> Call:
     """The queries of a group side by side, so that key and value heads need not be repeated."""
 
@@ -469,7 +448,7 @@ def grouped_without_repeating(w: Weights, c: Config) -> Call:
     return call
 
 
-@clean(attention(rotary=True))
+@CLEAN.add(attention(rotary=True))
 def rotated_as_complex_numbers(w: Weights, c: Config) -> Call:
     class Complex(Attention):
         def rotated(self, x: Tensor) -> Tensor:
@@ -481,7 +460,7 @@ def rotated_as_complex_numbers(w: Weights, c: Config) -> Call:
     return Complex(w, c)
 
 
-@clean(attention(softcap=1.5, mask=lengths(3, 5, times=5)))
+@CLEAN.add(attention(softcap=1.5, mask=lengths(3, 5, times=5)))
 def softcap_folded_into_the_scale(w: Weights, c: Config) -> Call:
     class Folded(Attention):
         def scaled(self, scores: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ class Planted:
     observe: Observe
     culprit: str
     named: Mapping[str, str] = field(default_factory=dict)
-    also: tuple[str, ...] = ()
+    also: tuple[str, ...] | None = ()
     dtypes: tuple[str, ...] = ("float32", "float64")
 
     def verdict(self, dtype: str) -> Verdict:
@@ -42,7 +42,7 @@ class Corpus(list[Planted]):
         culprit: str,
         named: Mapping[str, str] | None = None,
         *,
-        also: tuple[str, ...] = (),
+        also: tuple[str, ...] | None = (),
         decomposed: bool = False,
         dtypes: tuple[str, ...] = ("float32", "float64"),
     ) -> Callable[[B], B]:

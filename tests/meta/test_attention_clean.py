@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from attention_module import Attention
-from clean_attention import CORPUS, Clean
+from clean import Clean, assert_no_alarm
+from clean_attention import CLEAN
 from problem import Problem, attention, drawn, lengths, verdict
 from watched import in_torch
-
-from conformance.judge import Verdict
 
 SELF = attention()
 
@@ -67,16 +66,10 @@ NUMBERS = {
 }
 
 
-def assert_no_alarm(verdict: Verdict, status: str = "conforms") -> None:
-    assert verdict.culprit is None
-    assert verdict.causes == ()
-    assert verdict.status == status
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("clean", CORPUS, ids=lambda clean: clean.name)
+@pytest.mark.parametrize("clean", CLEAN, ids=lambda clean: clean.name)
 def test_another_way_to_write_it_conforms(clean: Clean, dtype: str):
-    given = verdict(clean.problem, clean.observe, dtype)
+    given = clean.verdict(dtype)
     assert_no_alarm(given)
     reported = {layout.convention: layout.value for layout in given.layouts}
     assert reported == ({"attention.scores-layout": clean.layout} if clean.layout else {})

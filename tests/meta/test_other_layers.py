@@ -1,0 +1,28 @@
+"""Layer norm, softmax, linear, gelu, conv2d and lstm: planted faults are found, other forms raise no alarm."""
+
+from __future__ import annotations
+
+import lstm_layers
+import other_layers
+import pytest
+from clean import Clean, assert_no_alarm
+from planted import Planted, blamed, explanations
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("fault", [*other_layers.FAULTS, *lstm_layers.FAULTS], ids=lambda fault: fault.name)
+def test_a_planted_fault_is_placed_and_named(fault: Planted, dtype: str):
+    verdict = fault.verdict(dtype)
+    assert verdict.status == "diverges"
+    assert verdict.culprit == fault.culprit
+    assert explanations(verdict) == fault.named
+    if fault.also is not None:
+        assert blamed(verdict) == [fault.culprit, *fault.also]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("clean", [*other_layers.CLEAN, *lstm_layers.CLEAN], ids=lambda clean: clean.name)
+def test_another_way_to_write_it_conforms(clean: Clean, dtype: str):
+    given = clean.verdict(dtype)
+    assert_no_alarm(given)
+    assert given.layouts == ()
