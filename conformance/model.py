@@ -54,8 +54,20 @@ class RoundingModel:
         shape = np.broadcast_shapes(*(t.shape for t in terms))
         total, square = np.zeros(shape), np.empty(shape)
         for term in terms:  # in place: these arrays are as large as the step
-            total += term if self.worst_case else np.square(term, out=square[...] if term.shape == shape else None)
-        return total if self.worst_case else np.sqrt(total, out=total)
+            if self.worst_case:
+                total += term
+            else:
+                total += np.square(term, out=square if term.shape == shape else None, dtype=np.float64)
+        if not self.worst_case:
+            np.sqrt(total, out=total)
+            for term in terms if self.squares_vanish else ():
+                np.maximum(total, term, out=total)
+        return total
+
+    @property
+    def squares_vanish(self) -> bool:
+        """Whether deviations may be so small (below 1e-154) that their squares are zero in float64."""
+        return self.dtype is np.float64
 
     def stored(self, magnitude: NDArray[Any]) -> NDArray[Any]:
         """What rounding to the storage format adds to values of this magnitude."""
@@ -88,10 +100,12 @@ class RoundingModel:
             error = n * p.accumulate * magnitudes
         else:
             added = n if n > 1 else 0  # a single term is not added to anything
-            error = np.square(total)
+            error = np.asarray(np.square(total))
             error *= added / 3
             error += squares * (added / 2 + products)
-            error = np.sqrt(error, out=error)
+            np.sqrt(error, out=error)
+            if self.squares_vanish:
+                np.maximum(error, np.abs(total) * math.sqrt(added / 3 or products), out=error)
             error *= p.accumulate
         error += p.smallest / self.multiple
         return error + self.stored(np.abs(total)) if p.narrow else error

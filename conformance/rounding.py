@@ -28,11 +28,13 @@ class RoundedArray(NDArrayOperatorsMixin):
     __slots__ = ("deviation", "model", "value")
 
     def __init__(self, value: NDArray[Any], deviation: NDArray[Any] | None, model: RoundingModel) -> None:
-        self.value = value
+        self.value = value = np.asarray(value)
         self.model = model
         if deviation is not None:
             deviation = np.broadcast_to(deviation, value.shape).astype(model.dtype, copy=False)
-            if not np.isfinite(value.sum()):  # a cheap first look: few arrays hold infinities
+            with np.errstate(over="ignore", invalid="ignore"):
+                finite = bool(np.isfinite(value.sum()))  # a cheap first look: few arrays hold infinities
+            if not finite:
                 deviation = np.where(np.isfinite(value), deviation, 0)
             if np.isnan(deviation.sum()):
                 deviation = np.where(np.isnan(deviation), np.inf, deviation)
@@ -83,22 +85,23 @@ class RoundedArray(NDArrayOperatorsMixin):
 
     def _same(self, structural: Callable[[NDArray[Any]], NDArray[Any]]) -> RoundedArray:
         moved = None if self.deviation is None else structural(self.deviation)
-        return RoundedArray(structural(self.value), moved, self.model)
+        result = RoundedArray(structural(self.value), moved, self.model)
+        result.relative = self.relative
+        return result
 
     def apply(self, f: Elementwise) -> RoundedArray:
         """The elementwise function `f`: the deviation is followed along a secant of `f`, not its slope."""
         with np.errstate(all="ignore"):
             value = f.function(self.value)
-            error = self.model.rounding(value, f.relative, f.absolute)
-            if f.relative == 0 and f.absolute == 0:
-                error = np.zeros(())
+            exact = f.relative == 0 and f.absolute == 0
+            error = None if exact else self.model.rounding(value, f.relative, f.absolute)
             if self.deviation is None:
-                return RoundedArray(value, error if error.ndim else None, self.model)
+                return RoundedArray(value, error, self.model)
             step = self.deviation.astype(np.float64) * self.model.multiple
-            spread = np.abs(f.function(self.value + step) - value)
+            spread = np.asarray(np.abs(f.function(self.value + step) - value))
             np.maximum(spread, np.abs(f.function(np.maximum(self.value - step, f.low)) - value), out=spread)
             spread /= self.model.multiple
-            return RoundedArray(value, self.model.join([spread, error]) if error.ndim else spread, self.model)
+            return RoundedArray(value, spread if error is None else self.model.join([spread, error]), self.model)
 
     # -- NumPy's protocols ------------------------------------------------------------------------------
 
@@ -179,7 +182,7 @@ def _bilinear(a: Any, b: Any, product: Callable[[Any, Any], NDArray[Any]], n: in
     """A sum of `n` products: matmul, einsum."""
     model: RoundingModel = (a if isinstance(a, RoundedArray) else b).model
     a, b = (x if isinstance(x, RoundedArray) else RoundedArray(np.asarray(x, np.float64), None, model) for x in (a, b))
-    value = product(a.value, b.value)
+    value = np.asarray(product(a.value, b.value))
     if model.worst_case:
         size_a, size_b = np.abs(a.value), np.abs(b.value)
         magnitudes = product(size_a, size_b)
@@ -196,6 +199,7 @@ def _bilinear(a: Any, b: Any, product: Callable[[Any, Any], NDArray[Any]], n: in
     variance = model.summation(n, value, squares, None, products=True)
     if a.deviation is None and b.deviation is None:
         return RoundedArray(value, variance, model)
+    summed = variance.copy() if model.squares_vanish else None
     np.square(variance, out=variance)
     if b.deviation is not None:
         square_sb = np.square(b.deviation, dtype=np.float64)
@@ -204,7 +208,8 @@ def _bilinear(a: Any, b: Any, product: Callable[[Any, Any], NDArray[Any]], n: in
         if b.deviation is not None:
             square_b = square_b + model.multiple**2 * square_sb  # second order
         variance += product(np.square(a.deviation, dtype=np.float64), square_b)
-    return RoundedArray(value, np.sqrt(variance, out=variance), model)
+    np.sqrt(variance, out=variance)
+    return RoundedArray(value, variance if summed is None else np.maximum(variance, summed), model)
 
 
 def _matmul(a: Any, b: Any) -> RoundedArray:
@@ -212,6 +217,8 @@ def _matmul(a: Any, b: Any) -> RoundedArray:
 
 
 def _einsum(subscripts: str, a: Any, b: Any) -> RoundedArray:
+    if "->" not in subscripts:
+        raise TypeError(f"numpy.einsum needs the axes of the result: {subscripts}->...")
     left, output = subscripts.split("->")
     sizes: dict[str, int] = {}
     for names, operand in zip(left.split(","), (a, b), strict=True):
