@@ -40,15 +40,17 @@ class Placed:
     until: str | None = None
 
 
-def align(flow: Flow, trace: Trace, model: RoundingModel) -> dict[str, Placed]:
+def align(flow: Flow, trace: Trace, model: RoundingModel, replays: bool = True) -> dict[str, Placed]:
     """Where every step of `flow` is in `trace`, with its isolated figures.
 
     The output is that of the observed run, so that it belongs to the steps; a trace without one has a
-    single output for both. Raises ConformanceError where the output has not the layer's shape.
+    single output for both. Without `replays`, a fault is placed but no convention is tried on it.
+    Raises ConformanceError where the output has not the layer's shape.
     """
     from conformance.scanned import ScannedWalk  # which builds on Walk
 
-    walk = ScannedWalk(flow, trace, model) if flow.layer.scan is not None else Walk(flow, trace, model)
+    kind = ScannedWalk if flow.layer.scan is not None else Walk
+    walk = kind(flow, trace, model, replays)
     walk.run()
     return walk.placed
 
@@ -58,8 +60,8 @@ class Walk:
     that were not found and of which nothing later was found yet, `active` the conventions that an earlier
     fault established."""
 
-    def __init__(self, flow: Flow, trace: Trace, model: RoundingModel) -> None:
-        self.flow, self.model = flow, model
+    def __init__(self, flow: Flow, trace: Trace, model: RoundingModel, replays: bool = True) -> None:
+        self.flow, self.model, self.replays = flow, model, replays
         self.tape = Tape(trace.tape)
         self.result = trace.output if trace.observed_output is None else trace.observed_output
         self.placed = {step.name: Placed() for step in flow.steps}
@@ -166,7 +168,7 @@ class Walk:
         if fault.conventions:
             placed.equivalent = search.indistinguishable(fault)
             self.active |= fault.conventions
-        elif not fault.complete:
+        elif not fault.complete and fault.number < len(self.flow.steps) - 1:
             placed.until = self.flow.output
         explained = self._ancestors(fault.number)
         self.pending = [p for p in pending if p < fault.number and p not in explained]

@@ -60,7 +60,8 @@ class FaultSearch:
 
     def fault(self, pending: list[int]) -> Fault:
         """The likeliest fault among the missing steps `pending` (by number, the output last)."""
-        fault = self._best_replay(pending) or self._confirmed(pending)
+        replayed = self._best_replay(pending) if self.walk.replays else None
+        fault = replayed or self._confirmed(pending)
         if fault is None or (not fault.complete and fault.found is None):
             fault = self._likeliest(pending)
         return fault

@@ -163,7 +163,10 @@ def carry(array: NDArray[Any], model: RoundingModel) -> RoundedArray:
     Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 1.5).
     """
     values = np.asarray(array, dtype=np.float64)
-    return RoundedArray(values, np.abs(values) * model.precision.accumulate, model)
+    u = model.precision.accumulate
+    carried = RoundedArray(values, np.abs(values) * u, model)
+    carried.relative = u
+    return carried
 
 
 def _is_tensor(name: str, value: Any) -> bool:

@@ -83,7 +83,7 @@ def judge(flow: Flow, trace: Trace, precision: Precision, rerun: Rerun | None = 
     their tolerances and yet within the worst case, so that structured data may have lined them up.
     """
     model = RoundingModel(precision)
-    placed = align(flow, trace, model)
+    placed, single = _aligned(flow, trace, model)
     steps = _judged(flow, trace, placed, model)
     flags: tuple[str, ...] = ()
     if any(s.status in ("diverges", "propagated") for s in steps) and _possible(flow, trace, placed, precision):
@@ -95,7 +95,24 @@ def judge(flow: Flow, trace: Trace, precision: Precision, rerun: Rerun | None = 
             if fresh.status in ("conforms", "uninformative"):
                 flags = ("biased-rounding",)
                 steps = [_with(s, "conforms", flags) if s.status in ("diverges", "propagated") else s for s in steps]
-    return _verdict(flow, trace, placed, steps, model)
+    return _verdict(flow, trace, placed, single, steps, model)
+
+
+def _aligned(flow: Flow, trace: Trace, model: RoundingModel) -> tuple[dict[str, Placed], dict[str, Placed] | None]:
+    """The alignment; and that as float32, where a float64 subject leaves the oracle.
+
+    Errors of float32's size are the commonest fault of a float64 subject, and no convention explains
+    them: where they are all that is wrong, none needs to be tried.
+    """
+    if model.precision.name != "float64":
+        return align(flow, trace, model), None
+    placed = align(flow, trace, model, replays=False)
+    if not any(p.faulty for p in placed.values()):
+        return placed, None
+    single = align(flow, trace, RoundingModel(PRECISIONS["float32"]))
+    if any(p.faulty for p in single.values()):
+        placed = align(flow, trace, model)
+    return placed, single
 
 
 def _judged(flow: Flow, trace: Trace, placed: Mapping[str, Placed], model: RoundingModel) -> list[JudgedStep]:
@@ -136,7 +153,12 @@ def _possible(flow: Flow, trace: Trace, placed: Mapping[str, Placed], precision:
 
 
 def _verdict(
-    flow: Flow, trace: Trace, placed: Mapping[str, Placed], steps: list[JudgedStep], model: RoundingModel
+    flow: Flow,
+    trace: Trace,
+    placed: Mapping[str, Placed],
+    single: Mapping[str, Placed] | None,
+    steps: list[JudgedStep],
+    model: RoundingModel,
 ) -> Verdict:
     at_fault = [s for s in steps if s.status == "diverges"]
     output = steps[-1]
@@ -155,7 +177,7 @@ def _verdict(
         status = "inconclusive" if any(s.status == "inconclusive" for s in steps) else "conforms"
     causes = tuple(c for s in at_fault for c in _causes(flow, s.name, placed[s.name]))
     if culprit is not None and not causes:
-        causes = tuple(_precisions(flow, trace, placed, culprit, model))
+        causes = tuple(_precisions(flow, placed, single, culprit, model))
     until = placed[culprit].until if culprit is not None else None
     return Verdict(status, tuple(steps), culprit, until, causes, tuple(_layouts(flow, steps)), message)
 
@@ -197,7 +219,11 @@ def _causes(flow: Flow, step: str, placed: Placed) -> list[Cause]:
 
 
 def _precisions(
-    flow: Flow, trace: Trace, placed: Mapping[str, Placed], culprit: str, model: RoundingModel
+    flow: Flow,
+    placed: Mapping[str, Placed],
+    single: Mapping[str, Placed] | None,
+    culprit: str,
+    model: RoundingModel,
 ) -> list[Cause]:
     """Coarser arithmetic whose errors are of the size that is seen."""
     step = next(s for s in flow.steps if s.name == culprit)
@@ -213,10 +239,8 @@ def _precisions(
             if compare(wide, found.array).conforms:
                 said = f"the errors of {culprit} are those of {convention.id} = {variant.value} (seen: {variant.seen})"
                 causes.append(Cause(convention.id, variant.value, convention.canonical, culprit, (), said, False))
-    if not causes and model.precision.name == "float64":
-        single = RoundingModel(PRECISIONS["float32"])
-        as_single = align(flow, trace, single)
-        left = {name: _causes(flow, name, p) for name, p in as_single.items() if p.faulty}
+    if not causes and single is not None:
+        left = {name: _causes(flow, name, p) for name, p in single.items() if p.faulty}
         if all(left.values()):
             beyond = [c for found in left.values() for c in found]
             said = "the errors are of float32's size: judged as float32, " + (

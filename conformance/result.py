@@ -150,7 +150,7 @@ def _deviation(figures: Figures | None) -> Deviation | None:
 
 def _step(step: JudgedStep) -> StepResult:
     location = None
-    if step.found is not None:
+    if step.found is not None and step.found.position >= 0:
         location = Location(step.found.operation, step.found.position, step.found_axes or "")
     return StepResult(
         name=step.name,

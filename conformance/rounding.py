@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 class RoundedArray(NDArrayOperatorsMixin):
     """Float64 `value` with the `deviation` of its rounding error (None: exact), both of one shape."""
 
-    __slots__ = ("deviation", "model", "value")
+    __slots__ = ("deviation", "model", "relative", "value")
 
     def __init__(self, value: NDArray[Any], deviation: NDArray[Any] | None, model: RoundingModel) -> None:
         self.value = value = np.asarray(value)
         self.model = model
+        self.relative: float | None = None  # where every deviation is this many times its value
         if deviation is not None:
             deviation = np.broadcast_to(deviation, value.shape).astype(model.dtype, copy=False)
             with np.errstate(over="ignore", invalid="ignore"):
@@ -137,6 +138,11 @@ def _rounded(x: Any, model: RoundingModel) -> RoundedArray:
     return RoundedArray(value, None, model)
 
 
+def _array(x: Any, model: RoundingModel) -> RoundedArray:
+    """An operand that is an array, whatever its size: exact unless it carries deviations."""
+    return x if isinstance(x, RoundedArray) else RoundedArray(np.asarray(x, np.float64), None, model)
+
+
 def _terms(*pairs: tuple[NDArray[Any], NDArray[Any] | None]) -> list[NDArray[Any]]:
     return [np.abs(factor) * deviation for factor, deviation in pairs if deviation is not None]
 
@@ -181,7 +187,7 @@ def _extremum(choose: np.ufunc) -> Callable[[RoundedArray, RoundedArray], Rounde
 def _bilinear(a: Any, b: Any, product: Callable[[Any, Any], NDArray[Any]], n: int) -> RoundedArray:
     """A sum of `n` products: matmul, einsum."""
     model: RoundingModel = (a if isinstance(a, RoundedArray) else b).model
-    a, b = (x if isinstance(x, RoundedArray) else RoundedArray(np.asarray(x, np.float64), None, model) for x in (a, b))
+    a, b = _array(a, model), _array(b, model)
     value = np.asarray(product(a.value, b.value))
     if model.worst_case:
         size_a, size_b = np.abs(a.value), np.abs(b.value)
@@ -201,12 +207,20 @@ def _bilinear(a: Any, b: Any, product: Callable[[Any, Any], NDArray[Any]], n: in
         return RoundedArray(value, variance, model)
     summed = variance.copy() if model.squares_vanish else None
     np.square(variance, out=variance)
-    if b.deviation is not None:
+    # Deviations that are the same multiple of every value need no products of their own.
+    second = model.multiple**2
+    if b.relative is not None:
+        variance += squares * b.relative**2
+    elif b.deviation is not None:
         square_sb = np.square(b.deviation, dtype=np.float64)
         variance += product(square_a, square_sb)
-    if a.deviation is not None:
-        if b.deviation is not None:
-            square_b = square_b + model.multiple**2 * square_sb  # second order
+    if a.relative is not None and (b.relative is not None or b.deviation is None):
+        variance += squares * (a.relative**2 * (1 + second * (b.relative or 0.0) ** 2))
+    elif a.deviation is not None:
+        if b.relative is not None:
+            square_b *= 1 + second * b.relative**2
+        elif b.deviation is not None:
+            square_b += second * square_sb
         variance += product(np.square(a.deviation, dtype=np.float64), square_b)
     np.sqrt(variance, out=variance)
     return RoundedArray(value, variance if summed is None else np.maximum(variance, summed), model)
@@ -251,9 +265,7 @@ def _many(function: Any) -> Callable[..., RoundedArray]:
 
     def rule(arrays: Sequence[Any], **kwargs: Any) -> RoundedArray:
         model = next(a.model for a in arrays if isinstance(a, RoundedArray))
-        parts = [
-            a if isinstance(a, RoundedArray) else RoundedArray(np.asarray(a, np.float64), None, model) for a in arrays
-        ]
+        parts = [_array(a, model) for a in arrays]
         value = function([p.value for p in parts], **kwargs)
         if all(p.deviation is None for p in parts):
             return RoundedArray(value, None, model)

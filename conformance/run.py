@@ -224,15 +224,21 @@ def _unfaithful(unit: _Unit, trace: Trace) -> str | None:
 
 
 def fresh(inputs: Mapping[str, NDArray[Any]], number_format: Precision) -> dict[str, NDArray[Any]]:
-    """Random inputs of the same kind: normal, with each array's mean square; masks and indices as they are."""
+    """Random inputs of the same kind: normal, with the mean and deviation of each row (the last axis).
+
+    A row that is all but constant is spread by a thousandth of its mean: enough to make the errors of its
+    sums independent, too little to make it another kind of row. Masks and indices stay as they are.
+    """
     rng = np.random.default_rng(_FRESH_SEED)
     made = {}
     for name, array in inputs.items():
-        if array.dtype.kind != "f" or name == "mask" or not np.isfinite(array).all():
+        if array.dtype.kind != "f" or name == "mask" or not np.isfinite(array).all() or not array.size:
             made[name] = array
         else:
-            size = float(np.sqrt(np.mean(np.square(array)))) if array.size else 0.0
-            made[name] = number_format.round(rng.normal(size=array.shape) * (size or 1.0))
+            over = -1 if array.ndim and array.shape[-1] > 1 else None
+            mean = array.mean(axis=over, keepdims=True)
+            spread = np.maximum(array.std(axis=over, keepdims=True), np.abs(mean) * 2.0**-10)
+            made[name] = number_format.round(mean + spread * rng.normal(size=array.shape))
     return made
 
 

@@ -29,7 +29,7 @@ class ScannedWalk(Walk):
         if self.placed[self.flow.output].found is not None:
             self._judge()
             return
-        fault = self._explained()
+        fault = self._explained() if self.replays else None
         if fault is not None:
             number, variant, equivalent = fault
             self._observe(self._oracle(variant))
@@ -41,7 +41,8 @@ class ScannedWalk(Walk):
         self.placed[last.name].found = Found.whole(self.result)
         self._judge()
         culprit = next((p for p in self.placed.values() if p.found is None), self.placed[last.name])
-        culprit.faulty, culprit.until = True, last.name
+        culprit.faulty = True
+        culprit.until = None if culprit is self.placed[last.name] else last.name
         if culprit.isolated is None:
             culprit.isolated = self.placed[last.name].isolated
 

@@ -52,6 +52,26 @@ class Tape:
         self._by_size: dict[int, list[int]] = {}
         for position, entry in enumerate(self.entries):
             self._by_size.setdefault(entry.array.size, []).append(position)
+        self._sums: dict[int, float] = {}
+
+    def _plausible(self, expected: RoundedArray) -> Iterator[int]:
+        """The positions of tensors whose sum, an invariant of every view, is what the tolerances allow."""
+        positions = self._by_size.get(expected.size, [])
+        if not positions:
+            return
+        with np.errstate(all="ignore"):
+            wanted = float(expected.value.sum())
+            slack = float(expected.tolerance.sum()) + 1e-13 * float(np.abs(expected.value).sum())
+            for position in positions:
+                if position not in self._sums:
+                    self._sums[position] = float(np.sum(self.entries[position].array, dtype=np.float64))
+                seen = self._sums[position]
+                if np.isfinite(wanted):
+                    likely = abs(wanted - seen) <= slack
+                else:
+                    likely = not np.isfinite(seen) or seen <= _FINITE_FILL
+                if likely:
+                    yield position
 
     def find(self, expected: RoundedArray, *, after: int = -1) -> Found | None:
         """The tensor that holds `expected` within its tolerance.
@@ -60,10 +80,8 @@ class Tape:
         position `after` (where the step's parents are) goes before an earlier one; then the earliest.
         """
         best: tuple[tuple[bool, bool, int], Found] | None = None
-        for position in self._by_size.get(expected.size, []):
+        for position in self._plausible(expected):
             entry = self.entries[position]
-            if not plausible(expected, entry.array):
-                continue
             for view in views(expected.shape, entry.array.shape):
                 rank = (not view.canonical, position <= after, position)
                 if best is not None and rank >= best[0]:
@@ -115,16 +133,6 @@ class Tape:
             if entry.hint == step:
                 for view in views(shape, entry.array.shape):
                     yield Found(position, entry.operation, view, view.restore(entry.array))
-
-
-def plausible(expected: RoundedArray, array: NDArray[Any]) -> bool:
-    """Whether an invariant of every view, the sum, is within what the tolerances allow."""
-    with np.errstate(all="ignore"):
-        wanted, seen = float(expected.value.sum()), float(np.sum(array, dtype=np.float64))
-        if not np.isfinite(wanted):
-            return not np.isfinite(seen) or seen <= _FINITE_FILL
-        slack = float(expected.tolerance.sum()) + 1e-13 * float(np.abs(expected.value).sum())
-    return abs(wanted - seen) <= slack
 
 
 def with_infinities(expected: RoundedArray, array: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]]:
