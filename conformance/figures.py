@@ -45,7 +45,7 @@ def compare(expected: RoundedArray, observed: NDArray[Any]) -> Figures:
     value, tolerance = expected.value, expected.tolerance
     seen = np.asarray(observed, dtype=np.float64)
     with np.errstate(all="ignore"):
-        error = np.subtract(seen, value)
+        error = np.asarray(np.subtract(seen, value))
         np.abs(error, out=error)
         finite = True
         if not math.isfinite(error.sum()):
@@ -54,7 +54,7 @@ def compare(expected: RoundedArray, observed: NDArray[Any]) -> Figures:
             largest = expected.model.precision.largest
             overflow = np.isinf(seen) & (np.sign(seen) == np.sign(value)) & (np.abs(value) + tolerance > largest)
             error = np.where(finite, error, np.where(same | overflow, 0.0, np.inf))
-        ratios = error / tolerance
+        ratios = np.asarray(error / tolerance)
         if math.isnan(ratios.sum()):  # 0 / 0 is no error, and infinite errors and tolerances say nothing
             ratios = np.where(np.isnan(ratios), np.where(error > 0, np.inf, 0.0), ratios)
         worst = int(np.argmax(ratios))
