@@ -1,0 +1,213 @@
+"""Writes the pages that are made from data: conventions.md, divergences.md and the table in the README.
+
+python docs/catalogue.py            # writes what has changed
+python docs/catalogue.py --check    # writes nothing, and exits with 1 where a page is stale
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+from conformance.adapter import Adapter, adapter_names, load
+from conformance.conventions import Convention, conventions
+from conformance.divergences import Divergence, known
+from conformance.errors import Unsupported
+from conformance.fixture import Fixture, fixtures
+from conformance.flow import Flow
+from conformance.layers import get_layer, layer_names
+from conformance.trace import Request
+
+ROOT = Path(__file__).resolve().parents[1]
+OWN_FIXTURES, OWN_ADAPTERS = "conformance_fixtures", "conformance_adapters"  # a third party's stay out of these pages
+BEGIN, END = "<!-- begin: docs/catalogue.py -->", "<!-- end: docs/catalogue.py -->"
+_MADE = "<!-- Made by `python docs/catalogue.py` from {}: edit that, and run it again. -->"
+_KINDS = {
+    "replay": "The oracle is run with the variant, and diagnosis names it where the values then agree.",
+    "weights": "The canonical weights are rearranged, and diagnosis names it as above.",
+    "layout": "The same numbers with other axes. Reported as a layout, never as a fault.",
+    "precision": "Coarser arithmetic. Named as a hint only, since a wide tolerance explains nothing.",
+    "advisory": "Known, but no value tells it apart. Shown here and by `conformance explain`, never diagnosed.",
+}
+
+
+def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
+    """Write the pages under `root`; with `--check`, name those that are stale. Returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a page is stale")
+    check = parser.parse_args(arguments).check
+    stale = [path for path, text in pages(root) if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    for path, text in pages(root):
+        if path in stale:
+            print(f"{path.relative_to(root)} {'is stale' if check else 'written'}", file=sys.stderr)
+            if not check:
+                path.write_text(text, encoding="utf-8")
+    return 1 if check and stale else 0
+
+
+def pages(root: Path) -> Iterator[tuple[Path, str]]:
+    """Each page with the text that it should have."""
+    yield root / "docs" / "conventions.md", "\n".join(conventions_page()) + "\n"
+    yield root / "docs" / "divergences.md", "\n".join(divergences_page()) + "\n"
+    readme = root / "README.md"
+    before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    yield readme, "\n".join([before + BEGIN, *coverage(), END + after])
+
+
+def cell(text: str) -> str:
+    """`text` as it can stand in a table or a paragraph of Markdown."""
+    plain = " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return "".join(f"\\{c}" if c in "*_`[]" else c for c in plain)
+
+
+def code(text: str) -> str:
+    """`text` as code in a table."""
+    return "`" + text.replace("|", "\\|") + "`"
+
+
+def own_adapters() -> list[Adapter]:
+    """The adapters that come with conformance."""
+    loaded = [load(name) for name in adapter_names()]
+    return [a for a in loaded if type(a).__module__.partition(".")[0] == OWN_ADAPTERS]
+
+
+# -- conventions --------------------------------------------------------------------------------------------
+
+
+def conventions_page() -> Iterator[str]:
+    """The page of conventions: a section for each family, as the ids have it."""
+    yield "# Conventions"
+    yield ""
+    yield _MADE.format("conformance/conventions.toml")
+    yield ""
+    yield (
+        "A convention is a choice on which implementations differ although the same layer was asked for. "
+        "The canonical value is the oracle's. Each variant is a choice that someone made, with the place where it "
+        "was seen. A value in angle brackets stands for any number. `conformance list conventions` prints the same."
+    )
+    yield ""
+    yield "| kind | what it means for a diagnosis |"
+    yield "|---|---|"
+    for kind, meaning in _KINDS.items():
+        yield f"| {kind} | {meaning} |"
+    yield ""
+    yield (
+        "*Tried at* names the steps of the installed layers at which diagnosis replays the convention. Where it says "
+        "*not yet*, the id is reserved, and no diagnosis names it."
+    )
+    for family, members in groupby(conventions().values(), key=lambda c: c.id.partition(".")[0]):
+        yield ""
+        yield f"## {family}"
+        for convention in members:
+            yield ""
+            yield from _convention(convention)
+
+
+def _convention(convention: Convention) -> Iterator[str]:
+    yield f"### {convention.id}"
+    yield ""
+    yield f"Canonical: {code(convention.canonical)}. Kind: {convention.kind}. Layers: {_words(convention.layers)}."
+    if any(v.kind in ("replay", "weights") for v in convention.variants):
+        tried = [f"`{step}` of `{layer}`" for layer, step in _replayed(convention)]
+        yield f"Tried at: {', '.join(tried) or 'not yet'}."
+    yield ""
+    yield "| variant | kind | seen |"
+    yield "|---|---|---|"
+    for variant in convention.variants:
+        yield f"| {code(variant.value)} | {variant.kind} | {cell(variant.seen)} |"
+    if convention.note:
+        yield ""
+        yield cell(convention.note)
+
+
+def _words(names: tuple[str, ...]) -> str:
+    return ", ".join("all" if n == "*" else f"`{n}`" for n in names)
+
+
+def _replayed(convention: Convention) -> Iterator[tuple[str, str]]:
+    """The layers and steps whose functions have the convention as a keyword."""
+    for name in layer_names():
+        for step in get_layer(name).steps.values():
+            if convention.keyword in step.conventions:
+                yield name, step.name
+
+
+# -- known divergences ----------------------------------------------------------------------------------------
+
+
+def divergences_page() -> Iterator[str]:
+    """The page of known divergences: a section for each adapter that has any."""
+    yield "# Known divergences"
+    yield ""
+    yield _MADE.format("adapters/conformance_adapters/known_divergences/")
+    yield ""
+    yield (
+        "What the tested versions of the frameworks are known to compute in another way, with the evidence. A case that "
+        "an entry covers has the status `known-divergence` and does not fail a run. Entries are strict: one that "
+        "no longer diverges is a `stale-divergence`, and one that diverges in another way still `diverges`; both fail "
+        "it. `conformance list divergences` prints the same, and [adapter.md](adapter.md#known-divergences) has the "
+        "format."
+    )
+    listed = {a.name: entries for a in own_adapters() if (entries := known(a))}
+    if not listed:
+        yield ""
+        yield "There is none."
+    for name, entries in listed.items():
+        yield ""
+        yield f"## {name}"
+        for entry in entries:
+            yield ""
+            yield from _divergence(entry)
+
+
+def _divergence(entry: Divergence) -> Iterator[str]:
+    yield f"### {entry.subject or 'every subject'}: {entry.step}"
+    yield ""
+    yield f"{cell(entry.reason)}"
+    yield ""
+    yield f"- fixtures: {', '.join(f'`{f}`' for f in entry.fixtures)}"
+    yield f"- dtypes: {', '.join(entry.dtypes) or 'all'}"
+    if entry.versions:
+        yield f"- versions: {', '.join(f'{package} {wanted}' for package, wanted in entry.versions.items())}"
+    if entry.conventions is not None:
+        named = ", ".join(f"`{c}`" for c in entry.conventions)
+        yield f"- diagnosis that must come out: {named or 'unexplained'}"
+    if entry.link:
+        yield f"- evidence: {entry.link}"
+
+
+# -- what runs where ------------------------------------------------------------------------------------------
+
+
+def coverage() -> Iterator[str]:
+    """The README's table: of each layer's fixture forms, how many each adapter can express in float32."""
+    own = [f for f in fixtures().values() if f.folder.parent.name == OWN_FIXTURES]
+    adapters = own_adapters()
+    yield "| layer | forms | " + " | ".join(a.name for a in adapters) + " |"
+    yield "|---|--:|" + "--:|" * len(adapters)
+    for layer in layer_names():
+        forms = [f for f in own if f.layer == layer]
+        if not forms:
+            continue
+        counts = [sum(expresses(adapter, form) for form in forms) for adapter in adapters]
+        yield f"| `{layer}` | {len(forms)} | " + " | ".join(str(n) if n else "" for n in counts) + " |"
+
+
+def expresses(adapter: Adapter, fixture: Fixture) -> bool:
+    """Whether `adapter` has a subject of its own for `fixture`, or the fixture ships one."""
+    inputs, weights = fixture.load()
+    config = {} if fixture.layer == "sequential" else fixture.config
+    flow = Flow.bind(get_layer(fixture.layer, fixture.config), config, inputs, weights)
+    request = Request(fixture.layer, "", flow.config, inputs, weights, source=str(fixture.folder))
+    try:
+        return bool(adapter.subjects(request))
+    except Unsupported:
+        return any(s.adapter == adapter.name for s in fixture.shipped)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
