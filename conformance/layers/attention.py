@@ -39,28 +39,24 @@ def scaled(
     query: Float[Array, "batch head query dim"],
     value: Float[Array, "batch kv_head key vdim"],
     scale: float | None,
-    heads: int | None = None,
-    kv_heads: int | None = None,
     *,
     attention_scale: float | str = "1/sqrt(head_dim)",
 ) -> Float[Array, "batch head query key"]:
-    if query.ndim == 3:  # not split into heads yet
-        assert heads is not None
-        assert kv_heads is not None
-        model_dim, head_dim, value_dim = query.shape[-1], query.shape[-1] // heads, value.shape[-1] // kv_heads
-    else:
-        head_dim, value_dim = query.shape[-1], value.shape[-1]
-        model_dim = head_dim * query.shape[1]
+    return multiplied(scores, scale, query.shape[-1], value.shape[-1], attention_scale)
+
+
+def multiplied(scores: Array, scale: float | None, head_dim: int, value_dim: int, choice: float | str) -> Array:
+    """Scores times `scale`, or what the convention says instead."""
     canonical = 1 / math.sqrt(head_dim) if scale is None else scale
     factors = {
         "1/sqrt(head_dim)": canonical,
-        "1/sqrt(model_dim)": 1 / math.sqrt(model_dim),
+        "1/sqrt(model_dim)": 1 / math.sqrt(head_dim * scores.shape[1]),
         "1/sqrt(value_dim)": 1 / math.sqrt(value_dim),
         "1/head_dim": 1 / head_dim,
         "sqrt(head_dim)": math.sqrt(head_dim),
         "twice": canonical * canonical,
     }
-    factor = factors[attention_scale] if attention_scale in factors else float(attention_scale)
+    factor = factors[choice] if choice in factors else float(choice)
     return scores if factor == 1 else scores * factor
 
 

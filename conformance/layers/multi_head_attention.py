@@ -92,6 +92,21 @@ def scores(
     )
 
 
+def scaled(
+    scores: Float[Array, "batch head query key"],
+    query_kernel: Float[Array, "channel hdim"],
+    value_kernel: Float[Array, "channel kv_hvdim"],
+    scale: float | None,
+    heads: int,
+    kv_heads: int,
+    *,
+    attention_scale: float | str = "1/sqrt(head_dim)",
+) -> Float[Array, "batch head query key"]:
+    # The sizes are the kernels': a step that reads `value` for its shape would seem to follow from its values.
+    head_dim, value_dim = query_kernel.shape[-1] // heads, value_kernel.shape[-1] // kv_heads
+    return attention.multiplied(scores, scale, head_dim, value_dim, attention_scale)
+
+
 def context(
     weights: Float[Array, "batch head query key"],
     value: Float[Array, "batch key hvdim"],
@@ -161,7 +176,7 @@ multi_head_attention = Layer.define(
         "rotated_query": (rotated_query, "rotary"),
         "rotated_key": (rotated_key, "rotary"),
         "scores": scores,
-        "scaled": attention.scaled,
+        "scaled": scaled,
         "softcapped": (attention.softcapped, "softcap"),
         "masked": (attention.masked, *attention.MASKING),
         "weights": attention.weights,
