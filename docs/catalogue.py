@@ -146,8 +146,8 @@ def divergences_page() -> Iterator[str]:
     yield _MADE.format("adapters/conformance_adapters/known_divergences/")
     yield ""
     yield (
-        "What the tested versions of the frameworks are known to compute in another way, with the evidence. A case that "
-        "an entry covers has the status `known-divergence` and does not fail a run. Entries are strict: one that "
+        "What the tested versions of the frameworks are known to compute in another way, with the evidence. A case "
+        "that an entry covers has the status `known-divergence` and does not fail a run. Entries are strict: one that "
         "no longer diverges is a `stale-divergence`, and one that diverges in another way still `diverges`; both fail "
         "it. `conformance list divergences` prints the same, and [adapter.md](adapter.md#known-divergences) has the "
         "format."
@@ -172,7 +172,7 @@ def _divergence(entry: Divergence) -> Iterator[str]:
     yield f"- fixtures: {', '.join(f'`{f}`' for f in entry.fixtures)}"
     yield f"- dtypes: {', '.join(entry.dtypes) or 'all'}"
     if entry.versions:
-        yield f"- versions: {', '.join(f'{package} {wanted}' for package, wanted in entry.versions.items())}"
+        yield f"- versions: {', '.join(f'`{package} {wanted}`' for package, wanted in entry.versions.items())}"
     if entry.conventions is not None:
         named = ", ".join(f"`{c}`" for c in entry.conventions)
         yield f"- diagnosis that must come out: {named or 'unexplained'}"

@@ -112,6 +112,7 @@ class Reader:
             stderr=subprocess.STDOUT,
             text=True,
             timeout=300,
+            check=False,
         )
         wanted = int(block.operand.removeprefix("exit ") or 0)
         assert done.returncode == wanted, f"{block.text}\nends with {done.returncode}:\n{done.stdout}"
