@@ -7,11 +7,12 @@ conventions (the diagnosis that must come out). One that no longer diverges fail
 
 from __future__ import annotations
 
-import tomllib
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from conformance.errors import ConformanceError
 
@@ -20,21 +21,28 @@ if TYPE_CHECKING:
     from conformance.result import Case
 
 
-@dataclass(frozen=True)
-class Divergence:
+class Divergence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One entry: a fault of one cause. Empty `subject`, `dtypes` or `versions` stand for all; `conventions`
     is the diagnosis that must come out, or None where any may.
     """
 
-    adapter: str
     fixtures: tuple[str, ...]
     step: str
     reason: str
     link: str
     subject: str = ""
     dtypes: tuple[str, ...] = ()
-    versions: Mapping[str, str] | None = None
+    versions: dict[str, str] = {}
     conventions: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+        for package, wanted in self.versions.items():
+            try:
+                SpecifierSet(wanted)
+            except InvalidSpecifier:
+                raise ValueError(f"{wanted!r} is no version range of {package}; write it as in '==1.31.*'") from None
 
     def covers(self, case: Case, environment: Mapping[str, str]) -> bool:
         """Whether the entry speaks of this case, with these versions."""
@@ -42,12 +50,16 @@ class Divergence:
             return False
         if self.dtypes and case.dtype not in self.dtypes:
             return False
-        return all(_within(environment.get(package), wanted) for package, wanted in (self.versions or {}).items())
+        return all(_within(environment.get(package), wanted) for package, wanted in self.versions.items())
 
     def matches(self, case: Case) -> bool:
         """Whether a diverging case diverges as the entry says: at its step, with its diagnosis."""
         named = tuple(f"{f.convention} = {f.value}" for f in case.diagnosis)
         return case.culprit == self.step and self.conventions in (None, named)
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    divergence: list[Divergence] = []
 
 
 def _within(version: str | None, wanted: str) -> bool:
@@ -59,33 +71,19 @@ def _within(version: str | None, wanted: str) -> bool:
 def known(adapter: Adapter) -> list[Divergence]:
     """The entries of `adapter`. Raises ConformanceError for a file that is not right."""
     package = type(adapter).__module__.partition(".")[0]
+    if not hasattr(sys.modules[package], "__path__"):
+        return []  # a single module has no data beside it
     file = resources.files(package).joinpath("known_divergences", f"{adapter.name}.toml")
     if not file.is_file():
         return []
     try:
-        rows: list[dict[str, Any]] = tomllib.loads(file.read_text(encoding="utf-8")).get("divergence", [])
-        return [
-            Divergence(
-                adapter=adapter.name,
-                fixtures=tuple(row["fixtures"]),
-                step=row["step"],
-                reason=row["reason"],
-                link=row["link"],
-                subject=row.get("subject", ""),
-                dtypes=tuple(row.get("dtypes", ())),
-                versions=row.get("versions"),
-                conventions=tuple(row["conventions"]) if "conventions" in row else None,
-            )
-            for row in rows
-        ]
-    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        return msgspec.toml.decode(file.read_bytes(), type=_File).divergence
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConformanceError(f"known_divergences/{adapter.name}.toml: {error}") from None
 
 
 def resolved(case: Case, entries: list[Divergence], environment: Mapping[str, str]) -> Case:
     """`case` with `known-divergence` or `stale-divergence` where an entry covers it."""
-    import msgspec
-
     for entry in entries:
         if not entry.covers(case, environment):
             continue
