@@ -82,7 +82,8 @@ def _rearrange(
     array = rearrange(array, f"{source} -> {flat}", **used)
     for axis, positions in order.items():
         array = np.take(array, positions, axis=words.index(axis))
-    return np.ascontiguousarray(rearrange(array, f"{flat} -> {target}", **used))
+    # A copy: a framework that changes its parameter in place must not change the canonical weight.
+    return np.array(rearrange(array, f"{flat} -> {target}", **used), order="C")
 
 
 def write(
