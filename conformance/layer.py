@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from conformance.errors import ConformanceError
+from conformance.errors import ConformanceError, DoesNotFit
 
 _AXES = re.compile(r"""\w+\[[\w.]+,\s*['"]([^'"]*)['"]\]""")
 
@@ -65,10 +65,24 @@ class Step:
         return not self.given or any(values.get(n) is not None and values.get(n) is not False for n in self.given)
 
     def __call__(self, values: Mapping[str, Any], **conventions: Any) -> Any:
-        """Compute the step from the named `values`, under `conventions` (canonical where left out)."""
+        """Compute the step from the named `values`, under `conventions` (canonical where left out).
+
+        Raises DoesNotFit where the sizes of what it reads do not go together.
+        """
         arguments = {p: values.get(n) if p in self.optional else values[n] for p, n in self.reads.items()}
         known = {k: v for k, v in conventions.items() if k in self.conventions}
-        return self.function(**arguments, **known)
+        try:
+            return self.function(**arguments, **known)
+        except ConformanceError:
+            raise
+        except (ValueError, IndexError) as error:
+            read = ", ".join(f"{self.reads[p]} {_said(a)}" for p, a in arguments.items() if a is not None)
+            raise DoesNotFit(f"the step {self.name!r} cannot be computed from {read}: {error}") from error
+
+
+def _said(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    return repr(value) if shape is None else "x".join(map(str, shape)) or "a single number"
 
 
 def _parameters(function: Callable[..., Any]) -> Iterable[inspect.Parameter]:
