@@ -128,6 +128,8 @@ def masked(
     attention_softcap: str = "before-mask",
 ) -> Float[Array, "batch head query key"]:
     x = softcapped
+    if attention_mask_fill == "ignored":
+        mask = causal = window = None
     if mask is not None and mask.dtype.kind == "f":
         x = x + as_four_axes(mask, x.shape)
         mask = None
