@@ -40,11 +40,28 @@ class ScannedWalk(Walk):
         last = self.flow.steps[-1]
         self.placed[last.name].found = Found.whole(self.result)
         self._judge()
-        culprit = next((p for p in self.placed.values() if p.found is None), self.placed[last.name])
+        culprit = self.placed[self._first_wrong(expected)]
         culprit.faulty = True
         culprit.until = None if culprit is self.placed[last.name] else last.name
         if culprit.isolated is None:
             culprit.isolated = self.placed[last.name].isolated
+
+    def _first_wrong(self, expected: Mapping[str, RoundedArray]) -> str:
+        """The first missing step of the first time step at which the output is off.
+
+        Up to there the states are right. A step from which another follows that is there was factored away.
+        """
+        steps, output = self.flow.steps, self.flow.output
+        times = range(self.result.shape[1])
+        for t in reversed(times) if self.flow.values.get("direction") == "reverse" else times:
+            if compare(expected[output][:, t], self.result[:, t]).conforms:
+                continue
+            missing = {s.name for s in steps[:-1] if self.tape.find(expected[s.name][:, t]) is None} | {output}
+            for step in reversed(steps):
+                if step.name not in missing:
+                    missing -= set(step.reads.values())
+            return next(step.name for step in steps if step.name in missing)
+        return output
 
     def _oracle(self, conventions: Mapping[str, Any]) -> dict[str, RoundedArray]:
         return {step.name: value for step, value in self.flow.run(self.model, conventions)}
