@@ -79,6 +79,8 @@ class Walk:
                 continue
             expected = step(self.values, **self.active)
             found = self.locate(number, expected)
+            if found is None and self._deviates(step):  # the subject need not have the convention in every step
+                found = self.locate(number, step(self.values))
             if found is None:
                 self.values[step.name] = expected
                 self.pending.append(number)
@@ -143,8 +145,11 @@ class Walk:
         return seen
 
     def _let_go(self, number: int) -> None:
-        """Free what neither a later step nor a search for a fault can need any more."""
-        first = min([number + 1, *self.pending])
+        """Free what neither a later step nor a search for a fault can need any more.
+
+        A search goes back to the last step before the first missing one.
+        """
+        first = max(min([number + 1, *self.pending]) - 1, 0)
         needed = {name for step in self.flow.steps[first:] for name in step.reads.values()}
         for name in [n for n in self.values if n not in needed and n in self.placed]:
             del self.values[name]
@@ -168,7 +173,7 @@ class Walk:
         if fault.conventions:
             placed.equivalent = search.indistinguishable(fault)
             self.active |= fault.conventions
-        elif not fault.complete and fault.number < len(self.flow.steps) - 1:
+        elif fault.reached == fault.number < len(self.flow.steps) - 1:  # nothing that follows confirms it
             placed.until = self.flow.output
         explained = self._ancestors(fault.number)
         self.pending = [p for p in pending if p < fault.number and p not in explained]

@@ -1,8 +1,9 @@
 """Where a subject leaves the oracle: the search for the faulty step among those that were not found.
 
 The conventions are replayed from the first missing step on, and the replay under which later steps come
-out fixes the alignment. Where none helps, a tensor from which later steps follow is the faulty step;
-failing that, the first missing step that the subject materialises, in the tensor most like it.
+out fixes the alignment. Where none helps, the first step for which there is a tensor from which later
+steps follow is the faulty one; failing that, the first missing step that the subject materialises, in the
+tensor most like it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 _MUCH = 100.0
 _MOST_FAULTS = 3  # faulty steps that one search follows before it gives up
+_FEW = 12  # conventions of a layer of which every pair can be tried
+_TRIED = 16  # tensors that are tried as one step
+_PAIRED = 6  # tensors that are tried for each of two steps at once
 
 
 @dataclass(frozen=True)
@@ -57,14 +61,20 @@ class FaultSearch:
     def __init__(self, walk: Walk) -> None:
         self.walk = walk
         self.flow, self.tape, self.model = walk.flow, walk.tape, walk.model
+        self.small = sum(len(alternatives(self.flow, k)) for s in self.flow.steps for k in s.conventions) <= _FEW
 
     def fault(self, pending: list[int]) -> Fault:
         """The likeliest fault among the missing steps `pending` (by number, the output last)."""
         replayed = self._best_replay(pending) if self.walk.replays else None
-        fault = replayed or self._confirmed(pending)
-        if fault is None or (not fault.complete and fault.found is None):
-            fault = self._likeliest(pending)
-        return fault
+        if self.walk.replays and (replayed is None or not replayed.complete):
+            replayed = self._reconsidered(pending[0]) or replayed
+        if replayed is not None:
+            return replayed
+        for number in pending[:-1]:
+            seen = self._confirmed(number) or self._together(number, pending)
+            if seen is not None:
+                return seen
+        return self._likeliest(pending)
 
     def _best_replay(self, pending: list[int]) -> Fault | None:
         """The replay with the fewest faulty steps that explains the output; else the one that gets furthest."""
@@ -87,6 +97,20 @@ class FaultSearch:
                 break
         return best
 
+    def _reconsidered(self, missing: int) -> Fault | None:
+        """The replay that explains the output from the step before the first missing one.
+
+        What that step should be is there, but the subject may have gone on from something else: a query that
+        is scaled, and then its scores again.
+        """
+        before = missing - 1
+        if before < 0 or self.walk.placed[self.flow.steps[before].name].faulty:
+            return None
+        if self.flow.steps[before].name not in self.flow.steps[missing].reads.values():
+            return None
+        tried = (self._try(before, variant, 1) for variant in self.variants(before))
+        return min((f for f in tried if f is not None and f.complete), key=lambda f: f.rank, default=None)
+
     def variants(self, number: int) -> Iterator[dict[str, Any]]:
         """The conventions that can act at a step: one change, then two at the same step."""
         step = self.flow.steps[number]
@@ -99,13 +123,16 @@ class FaultSearch:
 
     def _try(self, number: int, variant: Mapping[str, Any], depth: int) -> Fault | None:
         """What follows if the step at `number` is computed under `variant`: None if nothing does."""
-        step = self.flow.steps[number]
         try:
-            value = step(self.walk.values, **self.walk.active, **variant)
-            canonical = step(self.walk.values, **self.walk.active)
+            return self._replay(number, variant, depth)
         except (ValueError, IndexError):  # the variant's shapes do not fit here
             return None
-        if value.shape != canonical.shape or compare(canonical, value.value).conforms:
+
+    def _replay(self, number: int, variant: Mapping[str, Any], depth: int) -> Fault | None:
+        step = self.flow.steps[number]
+        value = step(self.walk.values, **self.walk.active, **variant)
+        canonical = step(self.walk.values, **self.walk.active)
+        if compare(canonical, value.value).conforms:
             return None  # no change at this point: it would explain nothing
         last = number == len(self.flow.steps) - 1
         found = (
@@ -113,17 +140,22 @@ class FaultSearch:
         )
         if last:
             return None if found is None else Fault(number, value, found, variant, number, True)
-        fresh = found is not None and found.position not in self.tape.claimed
+        fresh = found is not None and self._fresh(found)
         base = value if found is None else carry(found.array, self.model)
         return self._followed(
             Fault(number, base, found, variant, number, False), {**self.walk.active, **variant}, fresh, depth
         )
 
+    def _fresh(self, found: Found) -> bool:
+        """Whether a tensor is neither one that is known to be another step, nor a copy of it."""
+        known = (p.found.array for p in self.walk.placed.values() if p.found is not None)
+        return found.position not in self.tape.claimed and not any(np.array_equal(found.array, k) for k in known)
+
     def _followed(self, fault: Fault, active: Mapping[str, Any], fresh: bool, depth: int) -> Fault | None:
         """`fault` with how far the walk gets from it; None where no later step is found."""
         saved, values = self.walk.values, {**self.walk.values, self.flow.steps[fault.number].name: fault.value}
         self.walk.values = values
-        reached = fault.number if fresh else -1
+        reached, last = fault.number if fresh else -1, len(self.flow.steps) - 1
         missing: list[int] = []
         try:
             for number in range(fault.number + 1, len(self.flow.steps)):
@@ -138,12 +170,12 @@ class FaultSearch:
                 else:
                     values[step.name] = carry(found.array, self.model)
                     missing = [m for m in missing if not self._leads_to(m, number)]
-                    if self._leads_to(fault.number, number):
+                    if self._leads_to(fault.number, number) and (number == last or self._tells(found, fault)):
                         reached = max(reached, number)
-            complete = reached == len(self.flow.steps) - 1
+            complete = reached == last
             # A second fault is looked for only behind a first one whose values the tape does hold:
             # otherwise every pair of conventions in the layer would have to be tried.
-            if not complete and depth > 1 and missing and fault.found is not None:
+            if not complete and depth > 1 and missing and (fault.found is not None or self.small):
                 held, self.walk.active = self.walk.active, dict(active)
                 deeper = self._replayed(missing, depth - 1)
                 self.walk.active = held
@@ -156,6 +188,12 @@ class FaultSearch:
             return None
         return replace(fault, reached=reached, complete=complete)
 
+    def _tells(self, found: Found, fault: Fault) -> bool:
+        """Whether a later step's tensor is evidence for a fault: not where it is the same values moved about."""
+        ours = fault.value.value
+        same = found.array.size == ours.size and np.array_equal(np.sort(found.array, None), np.sort(ours, None))
+        return not same and self._fresh(found)
+
     def _leads_to(self, earlier: int, later: int) -> bool:
         names = {self.flow.steps[earlier].name}
         for step in self.flow.steps[earlier + 1 : later + 1]:
@@ -163,19 +201,38 @@ class FaultSearch:
                 names.add(step.name)
         return self.flow.steps[later].name in names
 
-    def _confirmed(self, pending: list[int]) -> Fault | None:
-        """An unclaimed tensor that, taken for a missing step, makes later steps come out."""
+    def _confirmed(self, number: int) -> Fault | None:
+        """The missing step, in an unclaimed tensor that makes later steps come out."""
         best: Fault | None = None
-        for number in pending[:-1]:
-            expected = self.flow.steps[number](self.walk.values, **self.walk.active)
-            for found in self.tape.candidates(expected, after=self.walk.parents_position(number)):
-                fault = Fault(number, carry(found.array, self.model), found, {}, number, False)
-                followed = self._followed(fault, self.walk.active, fresh=False, depth=1)
-                if followed is not None and (best is None or followed.rank < best.rank):
-                    best = followed
-            if best is not None and best.complete:
-                break
+        for found in self._tried(number, _TRIED):
+            fault = Fault(number, carry(found.array, self.model), found, {}, number, False)
+            followed = self._followed(fault, self.walk.active, fresh=False, depth=1)
+            if followed is not None and (best is None or followed.rank < best.rank):
+                best = followed
         return best
+
+    def _together(self, number: int, pending: list[int]) -> Fault | None:
+        """The missing step, where a tensor for it and one for another missing step make a third one come out."""
+        first = self.flow.steps[number].name
+        for second, reader in combinations([n for n in pending if n > number], 2):
+            other = self.flow.steps[second].name
+            if not {first, other} <= set(self.flow.steps[reader].reads.values()):
+                continue
+            others = [carry(found.array, self.model) for found in self._tried(second, _PAIRED)]
+            for found in self._tried(number, _PAIRED):
+                value = carry(found.array, self.model)
+                for held in others:
+                    values = {**self.walk.values, first: value, other: held}
+                    seen = self.walk.locate(reader, self.flow.steps[reader](values, **self.walk.active))
+                    if seen is not None and self._fresh(seen):
+                        return Fault(number, value, found, {}, reader, False)
+        return None
+
+    def _tried(self, number: int, most: int) -> list[Found]:
+        """What may be a wrong version of a step: first those that have its axes in order, then by likeness."""
+        expected = self.flow.steps[number](self.walk.values, **self.walk.active)
+        candidates = self.tape.candidates(expected, after=self.walk.parents_position(number))
+        return sorted(candidates, key=lambda found: not found.view.canonical)[:most]
 
     def _likeliest(self, pending: list[int]) -> Fault:
         """The first missing step that the subject materialises, in the tensor most like it."""
@@ -193,14 +250,19 @@ class FaultSearch:
             if number == len(self.flow.steps) - 1:
                 break
             hinted = list(self.tape.hinted(step.name, expected.shape))
-            similar = self.tape.candidates(expected, after=self.walk.parents_position(number), most=1)
-            for found in hinted[:1] or similar:
+            similar = self.tape.candidates(expected, after=self.walk.parents_position(number))
+            for found in hinted[:1] or [f for f in similar if not self._is_result(f)][:1]:
                 # A tensor that is much further off than the output that comes of it is not the step.
                 if hinted or compare(expected, found.array).ratio <= _MUCH * at_output:
                     return Fault(number, carry(found.array, self.model), found, {}, number, False)
         require_shape(self.flow, self.walk.result.shape, output.shape)
         found = Found.whole(self.walk.result)
         return Fault(last, carry(self.walk.result, self.model), found, {}, last, pending == [last])
+
+    def _is_result(self, found: Found) -> bool:
+        """Whether a tensor is what the subject gave as its output."""
+        held, result = self.tape.entries[found.position].array, self.walk.result.ravel()
+        return any(np.array_equal(array.ravel(), result) for array in (held, found.array))
 
     def indistinguishable(self, fault: Fault) -> list[Mapping[str, Any]]:
         """Other variants with as many changes that explain as much."""

@@ -35,11 +35,13 @@ class Figures:
 
 
 def compare(expected: RoundedArray, observed: NDArray[Any]) -> Figures:
-    """The figures of `observed` against `expected`, both of one shape.
+    """The figures of `observed` against `expected`; where it has another shape, it is wrong throughout.
 
     NaN and infinities that match are right; one that does not is an infinite error. Where the expected
     value is beyond the format's range, the infinity of its sign is right too.
     """
+    if np.shape(observed) != expected.shape:
+        return Figures(math.inf, math.inf, math.inf, (), expected.size, expected.size)
     if expected.size == 0:
         return Figures(0.0, 0.0, 0.0, (), 0, 0)
     value, tolerance = expected.value, expected.tolerance

@@ -109,23 +109,28 @@ class Tape:
         first = pieces[0]
         return Found(first.position, first.operation, next(views(whole.shape, whole.shape)), whole)
 
-    def candidates(self, expected: RoundedArray, *, after: int = -1, most: int = 8) -> list[Found]:
+    def candidates(self, expected: RoundedArray, *, after: int = -1) -> list[Found]:
         """Unclaimed tensors that could hold a wrong version of `expected`, the likeliest first.
 
         What could be the step has its size, comes after its parents, and correlates with it in one of
-        the views.
+        the views. Copies of one tensor are one candidate.
         """
         ranked: list[tuple[float, int, Found]] = []
+        seen: set[int] = set()
         for position in self._by_size.get(expected.size, []):
             entry = self.entries[position]
             if position in self.claimed or position <= after:
                 continue
             for view in views(expected.shape, entry.array.shape):
                 array = view.restore(entry.array)
+                values = hash(array.tobytes())
+                if values in seen:
+                    continue
+                seen.add(values)
                 likeness = correlation(expected.value, array)
                 ranked.append((-likeness, position, Found(position, entry.operation, view, array)))
         ranked.sort(key=lambda r: r[:2])
-        return [found for *_, found in ranked[:most]]
+        return [found for *_, found in ranked]
 
     def hinted(self, step: str, shape: tuple[int, ...]) -> Iterator[Found]:
         """The tensors that a recording itself calls `step`, in every view that fits `shape`."""
