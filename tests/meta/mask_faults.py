@@ -76,7 +76,7 @@ class MaskedAfterSoftmax(Attention):
         return torch.softmax(scores, dim=-1) * seen
 
 
-@CORPUS.plant(PADDED, "masked")
+@CORPUS.plant(PADDED, "masked", {"attention.mask-fill": "ignored"})
 class MaskForgotten(Attention):
     def seen(self, mask: Tensor | None, queries: int, keys: int) -> Tensor | None:
         return None

@@ -84,6 +84,14 @@ class ValueByTransposedKernel(Attention):
 @CORPUS.plant(CROSS, "value")
 class ValueBiasDoubled(Attention):
     def value(self, x: Tensor) -> Tensor:
+        return x @ self.w["value_kernel"] + 2 * self.w["value_bias"]
+
+
+@CORPUS.plant(CROSS, "context")
+class ValueBiasAddedAgain(Attention):
+    """The right value is there: the fault shows where the context is not that of this value."""
+
+    def value(self, x: Tensor) -> Tensor:
         return super().value(x) + self.w["value_bias"]
 
 

@@ -14,6 +14,8 @@ CORPUS = Corpus()
 
 SQUARE = attention()
 CROSS = attention(times=(5, 7), channels=(13, 11, 11, 10), value_dim=5)
+# A scale of its own: the square of 1/sqrt(head_dim) is 1/head_dim, which is another convention.
+OWN_SCALE = attention(times=(5, 7), channels=(13, 11, 11, 10), value_dim=5, scale=0.3)
 GROUPED = attention(heads=6, kv_heads=2)
 CAPPED = attention(softcap=1.5, mask=lengths(3, 5, times=5))
 
@@ -113,23 +115,25 @@ class ScaledByNumberOfKeys(Attention):
         return scores / math.sqrt(scores.shape[-1])
 
 
-@CORPUS.plant(attention(head_dim=5, times=(5, 7)), "scaled", {"attention.scale": "twice"})
+@CORPUS.plant(OWN_SCALE, "scaled", {"attention.scale": "twice"})
 class ScaledTwice(Attention):
     """The query is scaled before the product, and the product again."""
 
     def split_query(self, query: Tensor) -> Tensor:
-        query = super().split_query(query)
-        return query / math.sqrt(query.shape[-1])
+        return super().split_query(query) * 0.3
+
+    def scaled(self, scores: Tensor) -> Tensor:
+        return scores * 0.3
 
 
-@CORPUS.plant(CROSS, "scaled", {"attention.scale": "twice"}, decomposed=True)
+@CORPUS.plant(OWN_SCALE, "scaled", {"attention.scale": "twice"}, decomposed=True)
 class ScaledBeforeTheFusedKernelToo(Attention):
     """The query is scaled, and the framework's attention, which scales, takes it."""
 
     def __call__(self, query_input: Tensor, key_input: Tensor, value_input: Tensor) -> Tensor:
         query, key = self.split_query(self.query(query_input)), self.split_key(self.key(key_input))
         value = self.split_value(self.value(value_input))
-        context = torch.nn.functional.scaled_dot_product_attention(query / math.sqrt(query.shape[-1]), key, value)
+        context = torch.nn.functional.scaled_dot_product_attention(query * 0.3, key, value, scale=0.3)
         return self.output(self.merged(context))
 
 
