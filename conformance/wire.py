@@ -20,16 +20,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
-_DTYPES = {**_FLOATS, "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?"}
+_INTEGERS = {"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1"}
+_DTYPES = {**_FLOATS, **_INTEGERS, "BOOL": "?"}
 _META = "conformance"
 
 
 def save(path: Path, tensors: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
-    """Write one file."""
+    """Write one file. A bfloat16 tensor, for which NumPy has no format of its own, is widened to float32."""
     from safetensors.numpy import save_file
 
     # The library writes the memory of a non-contiguous array in the wrong order.
-    plain = {name: array.copy(order="C") for name, array in tensors.items()}
+    plain = {
+        name: array.astype(np.float32, order="C") if array.dtype.name == "bfloat16" else array.copy(order="C")
+        for name, array in tensors.items()
+    }
     save_file(plain, path, metadata={_META: json.dumps(meta)})
 
 
