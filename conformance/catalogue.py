@@ -52,7 +52,15 @@ def _adapters() -> Iterator[str]:
 def _fixtures() -> Iterator[str]:
     from conformance.fixture import fixtures
 
-    return _columns([(f.id, f"{f.layer}: {f.summary}") for f in fixtures().values()])
+    folders: dict[str, list[str]] = {}
+    for f in fixtures().values():
+        folder, _, form = f.id.partition("/")
+        folders.setdefault(folder, [f"{f.layer}: {f.summary}"]).append(form or "(the folder's name)")
+    for folder, (said, *forms) in folders.items():
+        yield folder
+        yield from _hanging("    ", said)
+        if len(forms) > 1:
+            yield from _hanging("    forms: ", ", ".join(forms))
 
 
 def _conventions() -> Iterator[str]:

@@ -152,6 +152,8 @@ def explain_command(layer: Annotated[str, typer.Argument(help="The layer's name,
 
 def main() -> None:
     """The command `conformance`: errors are one sentence on standard error, and exit code 2."""
+    # The workers need the cores: threads of the judge's own that wait for one another only slow both down.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         app()
     except ConformanceError as error:

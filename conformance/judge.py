@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from conformance.align import Placed, align, observed_values
 from conformance.conventions import by_keyword, conventions
+from conformance.fault import require_shape
 from conformance.figures import Figures, compare, informative
 from conformance.flow import Flow
 from conformance.model import RoundingModel
@@ -124,7 +127,9 @@ def _judged(flow: Flow, trace: Trace, placed: Mapping[str, Placed], model: Round
             status = "diverges" if at.faulty else "not-observed"
             steps.append(JudgedStep(step.name, axes, status, (), None, None, at.isolated, None))
             continue
-        plain = step.name == flow.output and trace.output.shape == value.shape
+        plain = step.name == flow.output
+        if plain:
+            require_shape(flow, trace.output.shape, value.shape)
         accumulated = compare(value, trace.output if plain else at.found.array)
         assert at.isolated is not None
         if at.faulty or not at.isolated.conforms:
@@ -163,12 +168,11 @@ def _verdict(
     at_fault = [s for s in steps if s.status == "diverges"]
     output = steps[-1]
     culprit = at_fault[0].name if at_fault else None
-    message = None
     if culprit is None and output.status == "propagated":
         # Every step is right by itself. Either errors add up beyond what independence explains, or the
         # plain run, whose output this is, does not compute what the watched run does.
         culprit = next(s.name for s in steps if s.status == "propagated")
-        message = _unwatched(flow, trace, model)
+    message = _two_runs(flow, trace, model) if culprit is not None else None
     if culprit is not None:
         status = "diverges"
     elif output.status in ("uninformative", "inconclusive"):
@@ -182,9 +186,9 @@ def _verdict(
     return Verdict(status, tuple(steps), culprit, until, causes, tuple(_layouts(flow, steps)), message)
 
 
-def _unwatched(flow: Flow, trace: Trace, model: RoundingModel) -> str | None:
-    """What to say where only the plain run is off."""
-    if trace.observed_output is None or trace.observed_output.shape != trace.output.shape:
+def _two_runs(flow: Flow, trace: Trace, model: RoundingModel) -> str | None:
+    """What to say where one of the plain and the watched run is off, and the other is not."""
+    if trace.observed_output is None or np.array_equal(trace.output, trace.observed_output, equal_nan=True):
         return None
     *_, (_, expected) = flow.run(model)
     plain, watched = compare(expected, trace.output), compare(expected, trace.observed_output)
@@ -192,6 +196,11 @@ def _unwatched(flow: Flow, trace: Trace, model: RoundingModel) -> str | None:
         return (
             f"the plain run's output is off by {plain.ratio:.3g} tolerances, while the watched run, which takes "
             f"the framework's unfused path, conforms ({watched.ratio:.2g}): the fused path is at fault"
+        )
+    if plain.conforms and not watched.conforms:
+        return (
+            f"the watched run's output is off by {watched.ratio:.3g} tolerances, while the plain run, which is what "
+            f"a user gets, conforms ({plain.ratio:.2g}): the framework's unfused path is at fault"
         )
     return None
 

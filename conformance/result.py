@@ -43,7 +43,8 @@ class Deviation(msgspec.Struct, frozen=True):
 
 
 class Location(msgspec.Struct, frozen=True):
-    """Where on the tape a step was found, and how its axes stand there."""
+    """Where on the tape a step was found, and how its axes stand there. Position -1 is the run's output
+    itself, where no tensor of the tape holds it."""
 
     operation: str
     position: int
@@ -150,7 +151,7 @@ def _deviation(figures: Figures | None) -> Deviation | None:
 
 def _step(step: JudgedStep) -> StepResult:
     location = None
-    if step.found is not None and step.found.position >= 0:
+    if step.found is not None:
         location = Location(step.found.operation, step.found.position, step.found_axes or "")
     return StepResult(
         name=step.name,

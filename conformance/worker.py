@@ -59,8 +59,10 @@ def work(adapter: str, request: Request) -> Trace:
 class _Worker:
     """One adapter's process."""
 
-    def __init__(self, adapter: str, folder: Path, python: str) -> None:
+    def __init__(self, adapter: str, folder: Path, python: str, threads: int) -> None:
         self.log = folder / f"{adapter}.log"
+        # As many threads as are there for it: more of them, spinning, would slow every worker down.
+        environment = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads), **os.environ}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [python, "-m", "conformance.worker", adapter],
@@ -68,6 +70,7 @@ class _Worker:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                env=environment,
                 start_new_session=True,  # Ctrl-C is for the main process, which ends its workers
             )
         self.replies: queue.Queue[str] = queue.Queue()
@@ -119,6 +122,7 @@ class Workers(Executor):
     def __init__(self, jobs: int = 2, timeout: float | None = None, python: str = sys.executable) -> None:
         self._timeout, self._python = timeout, python
         self._turns = threading.Semaphore(jobs)
+        self._cores = max(1, (os.cpu_count() or 1) // jobs)
         self._threads: dict[str, ThreadPoolExecutor] = {}
         self._waiting: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -156,7 +160,7 @@ class Workers(Executor):
         wire.save_request(asked, request)
         worker = self._workers.get(adapter)
         if worker is None:
-            worker = self._workers[adapter] = _Worker(adapter, Path(self._folder.name), self._python)
+            worker = self._workers[adapter] = _Worker(adapter, Path(self._folder.name), self._python, self._cores)
         try:
             worker.call(asked, answer, self._timeout)
             return wire.load_trace(answer)  # mapped: the name can go, the data stay until let go

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from conformance_adapters import flax_layers, flax_lstm, jax_attention
+from conformance_adapters.jax_cache import keep_compiled
 from conformance_adapters.subject import FrameworkAdapter, Subject
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class JaxAdapter(FrameworkAdapter):
         import jaxlib
 
         jax.config.update("jax_enable_x64", True)
+        keep_compiled()
         return {"jax": jax.__version__, "jaxlib": jaxlib.__version__, "flax": flax.__version__}
 
     def to_numpy(self, tensor: Any) -> NDArray[Any]:

@@ -134,15 +134,21 @@ class NnxSubject(FlaxSubject):
     """A module of flax.nnx: `make` builds it, `apply` calls it."""
 
     def load(self, parameters: Mapping[str, jax.Array]) -> None:
-        """Set the module's state."""
+        """Set the module's state.
+
+        The module is made in the abstract where its parameters are all that it holds: random initial
+        values, which are thrown away at once, would take longer to compile than everything else.
+        """
         from flax import nnx
 
-        module = self.make()
-        self.definition, self.state = nnx.split(module)
+        module = nnx.eval_shape(self.make)
+        _, state = nnx.split(module)
+        if any(not isinstance(variable, nnx.Param) for _, variable in nnx.to_flat_state(state)):
+            module = self.make()
         held = {".".join(map(str, path)): v for path, v in nnx.to_flat_state(nnx.state(module, nnx.Param))}
         self.checked(parameters, {n: tuple(v.shape) for n, v in held.items()})
         for name, variable in held.items():
-            variable[...] = parameters[name]
+            variable.set_value(parameters[name])
         self.definition, self.state = nnx.split(module)
 
     def parameters(self) -> Mapping[str, jax.Array]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from conformance.errors import ConformanceError, Unsupported
 from conformance.layout import Parameter
+from conformance_adapters.jax_cache import keep_compiled
 from conformance_adapters.keras_attention import (
     DotProductAttention,
     GroupQueryAttention,
@@ -228,6 +229,7 @@ class KerasOnJax(KerasAdapter):
         import jax
 
         jax.config.update("jax_enable_x64", True)
+        keep_compiled()
         return {"jax": jax.__version__}
 
     def record(self, subject: Callable[[], Any], request: Request) -> tuple[Any, Sequence[Entry]]:

@@ -109,6 +109,8 @@ def found_sentence(step: StepResult) -> str:
     """Where on the tape a step was found."""
     if step.found is None:
         return "not found on the tape"
+    if step.found.position < 0:
+        return "judged on the run's output: no tensor of the tape holds it"
     held = f", held as {step.found.axes}" if step.found.axes else ""
     return f"found on the tape as `{step.found.operation}`, operation {step.found.position}{held}"
 
