@@ -44,10 +44,8 @@ def main() -> int:
     parser.add_argument("--run", type=Path, metavar="FILE", help="a result that `conformance run --json` wrote")
     parser.add_argument("--check", action="store_true", help="exit 1 where a figure is not where it should be")
     options = parser.parse_args()
-    if options.run is not None:
-        result = msgspec.json.decode(options.run.read_bytes(), type=Run)
-    else:
-        result = run(select([]))
+    saved: Path | None = options.run
+    result = run(select([])) if saved is None else msgspec.json.decode(saved.read_bytes(), type=Run)
     wrong = []
     print(f"{'adapter':17} {'dtype':9} {'steps':>6} {'median':>8} {'99 %':>8} {'maximum':>8}")
     for (adapter, dtype), values in sorted(ratios(result).items()):

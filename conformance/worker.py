@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import queue
 import signal
@@ -30,6 +31,7 @@ from conformance.errors import Unsupported
 from conformance.trace import Request, Trace
 
 _LAST_LINES = 5
+_LOOK = 1.0  # seconds between looks at a process that does not answer
 
 
 class WorkerFailed(Exception):
@@ -78,8 +80,9 @@ class _Worker:
 
     def _listen(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.replies.put(line)
+        with self.process.stdout as answers:
+            for line in answers:
+                self.replies.put(line)
         self.replies.put("")
 
     def call(self, asked: Path, answer: Path, timeout: float | None) -> None:
@@ -88,16 +91,32 @@ class _Worker:
         with contextlib.suppress(BrokenPipeError):  # a dead worker shows as an empty reply
             self.process.stdin.write(json.dumps([str(asked), str(answer)]) + "\n")
             self.process.stdin.flush()
-        try:
-            reply = self.replies.get(timeout=timeout)
-        except queue.Empty:
+        reply = self._reply(timeout)
+        if reply is None:
             self.stop()
-            raise WorkerFailed("timeout", f"no answer within {timeout:g} s") from None
+            raise WorkerFailed("timeout", f"no answer within {timeout:g} s")
         if not reply:
             raise WorkerFailed("crashed", self._last_words())
         status, message = json.loads(reply)
         if status != "done":
             raise WorkerFailed(status, message)
+
+    def _reply(self, timeout: float | None) -> str | None:
+        """The next reply: empty where the process is dead, None where there is none in time.
+
+        A child that a dead process leaves behind may keep its output open, so the process is looked at too.
+        """
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            dead = self.process.poll() is not None
+            left = deadline - time.monotonic()
+            try:
+                return self.replies.get(timeout=max(0.0, min(_LOOK, left)))
+            except queue.Empty:
+                if dead:
+                    return ""
+                if left <= 0:
+                    return None
 
     def _last_words(self) -> str:
         code = self.process.wait()
@@ -110,6 +129,9 @@ class _Worker:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # of a request that was not read to its end
+            self.process.stdin.close()
 
 
 class Workers(Executor):
@@ -129,6 +151,7 @@ class Workers(Executor):
         self._folder = tempfile.TemporaryDirectory(prefix="conformance-")
         self._workers: dict[str, _Worker] = {}
         self._count = 0
+        self._ended = False
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """`submit(work, adapter, request)`: the future's result is the trace. Raises WorkerFailed in it."""
@@ -158,9 +181,7 @@ class Workers(Executor):
             asked = Path(self._folder.name, f"{adapter}-{self._count}.request")
         answer = asked.with_suffix(".trace")
         wire.save_request(asked, request)
-        worker = self._workers.get(adapter)
-        if worker is None:
-            worker = self._workers[adapter] = _Worker(adapter, Path(self._folder.name), self._python, self._cores)
+        worker = self._worker(adapter)
         try:
             worker.call(asked, answer, self._timeout)
             return wire.load_trace(answer)  # mapped: the name can go, the data stay until let go
@@ -173,6 +194,15 @@ class Workers(Executor):
             asked.unlink(missing_ok=True)
             answer.unlink(missing_ok=True)
 
+    def _worker(self, adapter: str) -> _Worker:
+        with self._lock:
+            if self._ended:
+                raise WorkerFailed("error", "the workers were shut down")
+            worker = self._workers.get(adapter)
+            if worker is None:
+                worker = self._workers[adapter] = _Worker(adapter, Path(self._folder.name), self._python, self._cores)
+            return worker
+
     def dismiss(self, adapter: str) -> None:
         """End the adapter's process: its work is done, and its memory is wanted."""
         worker = self._workers.pop(adapter, None)
@@ -180,13 +210,21 @@ class Workers(Executor):
             worker.stop()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End all processes."""
+        """End all processes, once everything that was submitted is done.
+
+        With `cancel_futures` they are ended at once: what waits is cancelled, and what runs fails.
+        """
+        if not wait and not cancel_futures:
+            threading.Thread(target=self.shutdown).start()
+            return
         for thread in self._threads.values():
-            thread.shutdown(wait=False, cancel_futures=cancel_futures)
+            thread.shutdown(wait=not cancel_futures, cancel_futures=cancel_futures)
+        with self._lock:
+            self._ended = True
         for adapter in list(self._workers):
             self.dismiss(adapter)
         for thread in self._threads.values():
-            thread.shutdown(wait=wait)
+            thread.shutdown(wait=True)
         self._folder.cleanup()
 
 
