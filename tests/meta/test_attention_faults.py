@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dot_product_faults
 import later_faults
 import mask_faults
 import projection_faults
@@ -9,7 +10,13 @@ import pytest
 import score_faults
 from planted import Planted, blamed, explanations
 
-FAULTS = [*projection_faults.CORPUS, *score_faults.CORPUS, *mask_faults.CORPUS, *later_faults.CORPUS]
+FAULTS = [
+    *projection_faults.CORPUS,
+    *score_faults.CORPUS,
+    *mask_faults.CORPUS,
+    *later_faults.CORPUS,
+    *dot_product_faults.CORPUS,
+]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
