@@ -68,13 +68,16 @@ class FaultSearch:
         replayed = self._best_replay(pending) if self.walk.replays else None
         if self.walk.replays and (replayed is None or not replayed.complete):
             replayed = self._reconsidered(pending[0]) or replayed
-        if replayed is not None:
+        if replayed is not None and replayed.complete:
             return replayed
+        # A replay that leaves something unexplained yields to evidence for a fault before it.
         for number in pending[:-1]:
+            if replayed is not None and number >= replayed.number:
+                break
             seen = self._confirmed(number) or self._together(number, pending)
             if seen is not None:
                 return seen
-        return self._likeliest(pending)
+        return replayed or self._likeliest(pending)
 
     def _best_replay(self, pending: list[int]) -> Fault | None:
         """The replay with the fewest faulty steps that explains the output; else the one that gets furthest."""
