@@ -180,8 +180,9 @@ def _verdict(
     else:
         status = "inconclusive" if any(s.status == "inconclusive" for s in steps) else "conforms"
     causes = tuple(c for s in at_fault for c in _causes(flow, s.name, placed[s.name]))
-    if culprit is not None and not causes:
-        causes = tuple(_precisions(flow, placed, single, culprit, model))
+    if culprit is not None and all(c.step != culprit for c in causes):
+        # dict: what explains a later step may be found on both ways
+        causes = tuple(dict.fromkeys([*_precisions(flow, placed, single, culprit, model), *causes]))
     until = placed[culprit].until if culprit is not None else None
     return Verdict(status, tuple(steps), culprit, until, causes, tuple(_layouts(flow, steps)), message)
 
