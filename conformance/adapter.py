@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
 from conformance.errors import ConformanceError
@@ -57,9 +58,25 @@ def adapter_names() -> list[str]:
 
 
 def load(name: str) -> Adapter:
-    """The adapter called `name`. Raises ConformanceError for an unknown one."""
+    """The adapter called `name`. Raises ConformanceError for an unknown one, and for one that is broken."""
     for entry in metadata.entry_points(group=GROUP, name=name):
-        made: Adapter = entry.load()()
+        try:
+            made: Adapter = entry.load()()
+        except Exception as error:  # of a third party's code
+            raise ConformanceError(
+                f"the adapter {name!r} ({entry.value}) cannot be loaded: {type(error).__name__}: {error}"
+            ) from error
         return made
     names = adapter_names()
     raise ConformanceError(f"unknown adapter {name!r}{nearest(name, names)}; installed are {', '.join(names)}")
+
+
+def missing(adapter: Adapter) -> str | None:
+    """The first module that `adapter` requires and that is not installed, found without importing it."""
+    for module in adapter.requires:
+        try:
+            if find_spec(module) is None:
+                return module
+        except ModuleNotFoundError:  # of the package that the module is in
+            return module
+    return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from importlib.util import find_spec
 
 WIDTH = 79
 
@@ -39,13 +38,13 @@ def _layers() -> Iterator[str]:
 
 
 def _adapters() -> Iterator[str]:
-    from conformance.adapter import adapter_names, load
+    from conformance.adapter import adapter_names, load, missing
 
     rows = []
     for name in adapter_names():
         adapter = load(name)
-        missing = [module for module in adapter.requires if find_spec(module) is None]
-        rows.append((name, f"{missing[0]} is not installed: {adapter.install}" if missing else "installed"))
+        absent = missing(adapter)
+        rows.append((name, "installed" if absent is None else f"{absent} is not installed: {adapter.install}"))
     return _columns(rows)
 
 

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conformance.adapter import Adapter, adapter_names, load
+from conformance.adapter import Adapter, adapter_names, load, missing
 from conformance.divergences import Divergence, known, resolved
 from conformance.errors import ConformanceError, Unsupported
 from conformance.fixture import Fixture
@@ -25,7 +24,7 @@ from conformance.layers import get_layer, layer_names
 from conformance.precision import Precision, precision
 from conformance.result import Case, Run, parts_of, summarise
 from conformance.trace import Request, Trace
-from conformance.worker import WorkerFailed, Workers, work
+from conformance.worker import WorkerFailed, Workers, failure, work
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -137,20 +136,21 @@ def _planned(
     entries = {name: known(adapter) for name, adapter in loaded.items()}
     bound = [(f, p, *_bound(f, p)) for f in fixtures for p in formats]
     for name, adapter in loaded.items():
-        missing = [module for module in adapter.requires if find_spec(module) is None]
+        absent = missing(adapter)
         for fixture, number_format, flow, inputs, weights in bound:
             config = {k: flow.config[k] for k in flow.config}
             request = Request(
                 fixture.layer, "", config, inputs, weights, number_format.name, source=str(fixture.folder)
             )
             unit = _Unit(fixture, name, request, flow, number_format)
-            if missing:
-                settled.append(unit.case("unavailable", f"{missing[0]} is not installed: {adapter.install}"))
+            if absent is not None:
+                settled.append(unit.case("unavailable", f"{absent} is not installed: {adapter.install}"))
                 continue
             try:
                 subjects = _subjects(adapter, fixture, request)
-            except Unsupported as reason:
-                settled.append(unit.case("unsupported", str(reason)))
+            except Exception as error:  # of a third party's code too
+                failed = failure(error)
+                settled.append(unit.case(failed.status, str(failed)))
                 continue
             units += [replace(unit, request=replace(request, subject=s)) for s in subjects]
     return units, settled, entries
@@ -192,8 +192,9 @@ def _judged(unit: _Unit, future: Future[Trace], workers: Executor, environment: 
     clock = time.perf_counter()
     try:
         trace = future.result()
-    except WorkerFailed as failure:
-        return unit.case(failure.status, str(failure))
+    except Exception as error:  # any executor's, whatever it raises
+        failed = failure(error)
+        return unit.case(failed.status, str(failed))
     environment.update(trace.environment)
     kept = _unfaithful(unit, trace)
     if kept is not None:
@@ -201,15 +202,18 @@ def _judged(unit: _Unit, future: Future[Trace], workers: Executor, environment: 
 
     def rerun() -> tuple[Flow, Trace]:
         inputs = fresh(unit.request.inputs, unit.precision)
-        again: Trace = workers.submit(work, unit.adapter, replace(unit.request, inputs=inputs)).result()
+        try:
+            again: Trace = workers.submit(work, unit.adapter, replace(unit.request, inputs=inputs)).result()
+        except Exception as error:
+            raise failure(error) from error
         return replace(unit.flow, values={**unit.flow.values, **_with_stand_ins(unit.flow, inputs)}), again
 
     try:
         verdict = judge(unit.flow, trace, unit.precision, rerun)
     except ConformanceError as error:
         return unit.case("error", str(error))
-    except WorkerFailed as failure:
-        return unit.case(failure.status, str(failure))
+    except WorkerFailed as failed:
+        return unit.case(failed.status, str(failed))
     seconds = trace.seconds + time.perf_counter() - clock
     return unit.case(verdict.status, verdict.message, seconds, **parts_of(verdict))
 
@@ -226,8 +230,9 @@ def _unfaithful(unit: _Unit, trace: Trace) -> str | None:
 def fresh(inputs: Mapping[str, NDArray[Any]], number_format: Precision) -> dict[str, NDArray[Any]]:
     """Random inputs of the same kind: normal, with the mean and deviation of each row (the last axis).
 
-    A row that is all but constant is spread by a thousandth of its mean: enough to make the errors of its
-    sums independent, too little to make it another kind of row. Masks and indices stay as they are.
+    A row that is all but constant is spread by a thousandth of its mean, too little to make it another kind
+    of row; a row of one number is spread by half of it, or the errors of long sums would stay lined up.
+    Masks and indices stay as they are.
     """
     rng = np.random.default_rng(_FRESH_SEED)
     made = {}
@@ -237,7 +242,8 @@ def fresh(inputs: Mapping[str, NDArray[Any]], number_format: Precision) -> dict[
         else:
             over = -1 if array.ndim and array.shape[-1] > 1 else None
             mean = array.mean(axis=over, keepdims=True)
-            spread = np.maximum(array.std(axis=over, keepdims=True), np.abs(mean) * 2.0**-10)
+            least = np.where(np.ptp(array, axis=over, keepdims=True) == 0, 0.5, 2.0**-10)
+            spread = np.maximum(array.std(axis=over, keepdims=True), np.abs(mean) * least)
             made[name] = number_format.round(mean + spread * rng.normal(size=array.shape))
     return made
 

@@ -20,7 +20,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,16 @@ class WorkerFailed(Exception):
     def __init__(self, status: str, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+def failure(error: Exception) -> WorkerFailed:
+    """What came of `work` in place of a trace, as a case's status."""
+    if isinstance(error, WorkerFailed):
+        return error
+    if isinstance(error, Unsupported):
+        return WorkerFailed("unsupported", str(error))
+    status = "crashed" if isinstance(error, BrokenExecutor) else "error"
+    return WorkerFailed(status, f"{type(error).__name__}: {str(error).strip() or 'no message'}")
 
 
 _started: dict[str, tuple[Adapter, Mapping[str, str]]] = {}
@@ -237,13 +247,12 @@ def main(adapter: str) -> None:
         try:
             wire.save_trace(Path(answer), work(adapter, wire.load_request(Path(asked))))
             reply = ["done", ""]
-        except Unsupported as reason:
-            reply = ["unsupported", str(reason)]
         except Exception as error:  # whatever the framework raises is the case's result, not the run's end
             import traceback
 
             traceback.print_exc()
-            reply = ["error", f"{type(error).__name__}: {str(error).strip() or 'no message'}"]
+            failed = failure(error)
+            reply = [failed.status, str(failed)]
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
 
