@@ -62,6 +62,7 @@ class FaultSearch:
         self.walk = walk
         self.flow, self.tape, self.model = walk.flow, walk.tape, walk.model
         self.small = sum(len(alternatives(self.flow, k)) for s in self.flow.steps for k in s.conventions) <= _FEW
+        self.cut_short = False  # whether a second fault would have been looked for, had there been depth left
 
     def fault(self, pending: list[int]) -> Fault:
         """The likeliest fault among the missing steps `pending` (by number, the output last)."""
@@ -83,8 +84,9 @@ class FaultSearch:
         """The replay with the fewest faulty steps that explains the output; else the one that gets furthest."""
         best: Fault | None = None
         for depth in range(1, _MOST_FAULTS + 1):
+            self.cut_short = False
             best = self._replayed(pending, depth)
-            if best is not None and best.complete:
+            if (best is not None and best.complete) or not self.cut_short:
                 break
         return best
 
@@ -178,7 +180,9 @@ class FaultSearch:
             complete = reached == last
             # A second fault is looked for only behind a first one whose values the tape does hold:
             # otherwise every pair of conventions in the layer would have to be tried.
-            if not complete and depth > 1 and missing and (fault.found is not None or self.small):
+            deeper_still = not complete and bool(missing) and (fault.found is not None or self.small)
+            self.cut_short |= deeper_still and depth == 1
+            if deeper_still and depth > 1:
                 held, self.walk.active = self.walk.active, dict(active)
                 deeper = self._replayed(missing, depth - 1)
                 self.walk.active = held

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate, permutations
 from operator import mul
 from typing import TYPE_CHECKING, Any
@@ -64,8 +65,14 @@ def views(shape: tuple[int, ...], held: tuple[int, ...]) -> Iterator[View]:
     Between two boundaries that both share, only one of them may have inner ones: (2, 6) is not a view
     of (3, 4), though both have twelve elements.
     """
+    return iter(_views(shape, held))
+
+
+@lru_cache(maxsize=4096)
+def _views(shape: tuple[int, ...], held: tuple[int, ...]) -> tuple[View, ...]:
     if math.prod(shape) != math.prod(held):
-        return
+        return ()
+    made = []
     real = [a for a, size in enumerate(shape) if size != 1]
     single = [a for a, size in enumerate(shape) if size == 1]
     held_ends = _ends([s for s in held if s != 1])
@@ -73,7 +80,8 @@ def views(shape: tuple[int, ...], held: tuple[int, ...]) -> Iterator[View]:
     for order in orders:
         ends = _ends([shape[a] for a in order])
         if _compatible(ends, held_ends):
-            yield View(shape, (*single, *order) if _inversions(order) else tuple(range(len(shape))), held)
+            made.append(View(shape, (*single, *order) if _inversions(order) else tuple(range(len(shape))), held))
+    return tuple(made)
 
 
 def _inversions(order: Sequence[int]) -> int:
