@@ -79,7 +79,8 @@ def _divergences() -> Iterator[str]:
 
     for name in adapter_names():
         for entry in known(load(name)):
-            yield f"{name}  {entry.subject or 'every subject'}  at {entry.step}  ({', '.join(entry.fixtures)})"
+            yield f"{name}  {entry.subject or 'every subject'}  at {entry.step}"
+            yield from _hanging("    ", ", ".join(entry.fixtures))
             yield from _hanging("    ", f"{entry.reason} {entry.link}".rstrip())
 
 

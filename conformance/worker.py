@@ -77,7 +77,7 @@ class _Worker:
         environment = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads), **os.environ}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [python, "-m", "conformance.worker", adapter],
+                [python, "-P", "-m", "conformance.worker", adapter],  # -P: a torch.py in this folder is not torch
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
