@@ -8,6 +8,7 @@ declaring the entry point; `docs/adapter.md` walks through a complete one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
@@ -52,23 +53,30 @@ class Adapter(Protocol):
         ...
 
 
+@cache
+def _entries() -> Mapping[str, metadata.EntryPoint]:
+    """The installed adapters: to look through all that is installed takes as long as a framework-free command."""
+    return {e.name: e for e in metadata.entry_points(group=GROUP)}
+
+
 def adapter_names() -> list[str]:
     """The names of the installed adapters, without loading any."""
-    return sorted({e.name for e in metadata.entry_points(group=GROUP)})
+    return sorted(_entries())
 
 
 def load(name: str) -> Adapter:
     """The adapter called `name`. Raises ConformanceError for an unknown one, and for one that is broken."""
-    for entry in metadata.entry_points(group=GROUP, name=name):
-        try:
-            made: Adapter = entry.load()()
-        except Exception as error:  # of a third party's code
-            raise ConformanceError(
-                f"the adapter {name!r} ({entry.value}) cannot be loaded: {type(error).__name__}: {error}"
-            ) from error
-        return made
-    names = adapter_names()
-    raise ConformanceError(f"unknown adapter {name!r}{nearest(name, names)}; installed are {', '.join(names)}")
+    entry = _entries().get(name)
+    if entry is None:
+        names = adapter_names()
+        raise ConformanceError(f"unknown adapter {name!r}{nearest(name, names)}; installed are {', '.join(names)}")
+    try:
+        made: Adapter = entry.load()()
+    except Exception as error:  # of a third party's code
+        raise ConformanceError(
+            f"the adapter {name!r} ({entry.value}) cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
+    return made
 
 
 def missing(adapter: Adapter) -> str | None:

@@ -1,14 +1,16 @@
-"""The command line. Every heavy import is inside a command: `--help` and `list` must be quick."""
+"""The command line. Every heavy import is inside a command: `--help` and `list` must be quick.
+
+It is argparse, not typer: typer brings pydantic along where that is installed, and takes as long as NumPy.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
-from enum import StrEnum
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from conformance import __version__
 from conformance.errors import ConformanceError
@@ -16,85 +18,125 @@ from conformance.errors import ConformanceError
 if TYPE_CHECKING:
     from conformance.result import Case, Run
 
-app = typer.Typer(
-    name="conformance",
-    help="Tells whether two implementations of a neural-network layer compute the same thing, and if not, "
-    "in which step they part and which known convention explains it.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,  # plain help: rich's would take as long as everything else
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+LISTS = ("layers", "adapters", "fixtures", "conventions", "divergences")
 
 
-class Listing(StrEnum):
-    """What `list` can list."""
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one sentence, with the nearest choice."""
 
-    layers = "layers"
-    adapters = "adapters"
-    fixtures = "fixtures"
-    conventions = "conventions"
-    divergences = "divergences"
+    def error(self, message: str) -> NoReturn:
+        raise ConformanceError(f"{message}; `{self.prog} --help` shows what there is")
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            from conformance.layer import nearest
 
-@app.callback(invoke_without_command=True)
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback where something goes wrong.")] = False,
-) -> None:
-    if version:
-        typer.echo(f"conformance {__version__}")
-        raise typer.Exit
+            names = [str(c) for c in action.choices]
+            raise ConformanceError(
+                f"unknown {action.dest} {value!r}{nearest(value, names)}; it can be {', '.join(names)}"
+            )
 
 
-@app.command("run")
-def run_command(
-    layer: Annotated[list[str] | None, typer.Option(help="Only fixtures of this layer (repeatable).")] = None,
-    adapter: Annotated[
-        list[str] | None, typer.Option(help="Only this adapter; `keras` stands for its three back ends (repeatable).")
-    ] = None,
-    fixture: Annotated[
-        list[str] | None, typer.Option(help="Only this fixture, or one form of it (repeatable).")
-    ] = None,
-    dtype: Annotated[
-        list[str] | None, typer.Option(help="float64, float32, bfloat16 or float16 (repeatable; float32 and float64).")
-    ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="How many frameworks run at once (one per core).")] = None,
-    timeout: Annotated[
-        float | None, typer.Option(min=0, help="Seconds that one case may take in its framework.")
-    ] = None,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result as JSON.")] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result as one HTML page.")] = None,
-) -> None:
-    """Run the fixtures on the adapters and judge every step against the oracle.
+def parser() -> argparse.ArgumentParser:
+    """The command line's options, from which its help and its documentation are made."""
+    top = _Parser(
+        prog="conformance",
+        description="Tells whether two implementations of a neural-network layer compute the same thing, and if not, "
+        "in which step they part and which known convention explains it.",
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"conformance {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
 
-    Exit code: 0 where everything conforms or is a known divergence, 1 where something diverges (or a known
-    divergence no longer does), 3 where something could not be run, 2 for bad usage or input.
-    """
+    run = _command(commands, "run", _run, "Run the fixtures on the adapters and judge every step against the oracle.")
+    run.epilog = (
+        "Exit code: 0 where everything conforms or is a known divergence, 1 where something diverges (or a known "
+        "divergence no longer does), 3 where something could not be run, 2 for bad usage or input."
+    )
+    many: dict[str, Any] = {"action": "append", "default": []}
+    run.add_argument("--layer", metavar="LAYER", help="only fixtures of this layer (repeatable)", **many)
+    run.add_argument(
+        "--adapter",
+        metavar="ADAPTER",
+        help="only this adapter; `keras` stands for its three back ends (repeatable)",
+        **many,
+    )
+    run.add_argument("--fixture", metavar="FIXTURE", help="only this fixture, or one form of it (repeatable)", **many)
+    run.add_argument(
+        "--dtype",
+        metavar="DTYPE",
+        help="float64, float32, bfloat16 or float16 (repeatable; float32 and float64 where none is given)",
+        **many,
+    )
+    run.add_argument("--jobs", metavar="N", type=_positive(int), help="how many frameworks run at once (one per core)")
+    run.add_argument(
+        "--timeout", metavar="SECONDS", type=_positive(float), help="how long one case may take in its framework"
+    )
+    run.add_argument("--json", metavar="FILE", type=Path, help="write the result as JSON")
+    run.add_argument("--html", metavar="FILE", type=Path, help="write the result as one HTML page")
+
+    listing = _command(
+        commands, "list", _list, "List the layers, adapters, fixtures, conventions or known divergences."
+    )
+    listing.add_argument("what", choices=LISTS, help="what to list")
+
+    explain = _command(
+        commands,
+        "explain",
+        _explain,
+        "Show a layer: formula, inputs, weights, config, steps, and the conventions at each.",
+    )
+    explain.add_argument("layer", metavar="LAYER", help="the layer's name, as `list layers` gives it")
+    return top
+
+
+def _command(
+    commands: Any, name: str, function: Callable[[argparse.Namespace], int], said: str
+) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(name, help=said, description=said, allow_abbrev=False)
+    made.set_defaults(function=function)
+    made.add_argument("--debug", action="store_true", help="show a traceback where something goes wrong")
+    return made
+
+
+def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise ValueError(text)
+        return value
+
+    read.__name__ = "positive number"  # what argparse calls it in its message
+    return read
+
+
+def _run(options: argparse.Namespace) -> int:
+    # The workers need the cores: threads of the judge's own that wait for one another only slow both down.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from rich.console import Console
 
     from conformance.fixture import select
     from conformance.report import load, write
     from conformance.run import run
 
-    files = {name: path for name, path in (("json", json), ("html", html)) if path is not None}
+    files = {name: path for name in ("json", "html") if (path := getattr(options, name)) is not None}
     _check_writable(files)
-    chosen = select(fixture or [])
+    chosen = select(options.fixture)
+    dtypes = options.dtype or ["float32", "float64"]
     with _Progress() as progress:
         result = run(
             chosen,
-            adapter or [],
-            dtype or ["float32", "float64"],
-            layer or [],
-            jobs=jobs,
-            timeout=timeout,
+            options.adapter,
+            dtypes,
+            options.layer,
+            jobs=options.jobs,
+            timeout=options.timeout,
             progress=progress.step,
         )
     load("terminal")(result, Console())
     for name, path in files.items():
         write(name, result, path)
-    raise typer.Exit(_exit_code(result, adapter or []))
+    return _exit_code(result, options.adapter)
 
 
 def _exit_code(result: Run, named: list[str]) -> int:
@@ -126,38 +168,52 @@ class _Progress:
 
     def step(self, case: Case, number: int, total: int) -> None:
         """Show that `case` is done, the `number`th of `total`."""
-        self._bar.update(self._task, completed=number, total=total, description=f"{case.adapter}: {case.fixture}"[:40])
+        said = f"{case.adapter}: {case.fixture}"[:40]
+        self._bar.update(self._task, completed=number, total=total, description=said)
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
 
-@app.command("list")
-def list_command(what: Annotated[Listing, typer.Argument(help="What to list.")]) -> None:
-    """List the layers, adapters, fixtures, conventions or known divergences."""
+def _list(options: argparse.Namespace) -> int:
     from conformance import catalogue
 
-    for line in catalogue.lines(what.value):
-        typer.echo(line)
+    for line in catalogue.lines(options.what):
+        print(line)
+    return 0
 
 
-@app.command("explain")
-def explain_command(layer: Annotated[str, typer.Argument(help="The layer's name, as `list layers` gives it.")]) -> None:
-    """Show a layer: its formula, inputs, weights, config, steps with their axes, and the conventions at each."""
+def _explain(options: argparse.Namespace) -> int:
     from conformance.catalogue import explanation
 
-    for line in explanation(layer):
-        typer.echo(line)
+    for line in explanation(options.layer):
+        print(line)
+    return 0
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command `conformance`: errors are one sentence on standard error, and exit code 2."""
-    # The workers need the cores: threads of the judge's own that wait for one another only slow both down.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    debug = "--debug" in words
     try:
-        app()
+        options = parser().parse_args([w for w in words if w != "--debug"] or ["--help"])
+        done: int = options.function(options)
+        sys.stdout.flush()
+        return done
     except ConformanceError as error:
-        if "--debug" in sys.argv:
+        if debug:
             raise
-        typer.echo(f"conformance: {error}", err=True)
-        sys.exit(2)
+        print(f"conformance: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("conformance: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader (`head`, a pager) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # a fault of this program or of a plug-in, not of its user
+        if debug:
+            raise
+        said = f"{type(error).__name__}: {error}"
+        print(f"conformance: {said}; this is a fault of the program or a plug-in, --debug shows where", file=sys.stderr)
+        return 3

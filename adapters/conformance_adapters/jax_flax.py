@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from conformance_adapters import flax_layers, flax_lstm, jax_attention
 from conformance_adapters.jax_cache import keep_compiled
 from conformance_adapters.subject import FrameworkAdapter, Subject
 
@@ -21,7 +21,13 @@ class JaxAdapter(FrameworkAdapter):
     name = "jax"
     requires = ("jax", "flax")
     install = "pip install 'conformance[jax]'"
-    table: Sequence[type[Subject]] = (*jax_attention.SUBJECTS, *flax_layers.SUBJECTS, *flax_lstm.SUBJECTS)
+
+    @cached_property
+    def table(self) -> Sequence[type[Subject]]:
+        """The subjects, imported when they are asked for: `list` names adapters and needs none."""
+        from conformance_adapters import flax_layers, flax_lstm, jax_attention
+
+        return (*jax_attention.SUBJECTS, *flax_layers.SUBJECTS, *flax_lstm.SUBJECTS)
 
     def start(self) -> Mapping[str, str]:
         """Import JAX and Flax, let JAX have float64, and return the versions."""

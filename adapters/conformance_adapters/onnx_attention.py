@@ -178,3 +178,6 @@ class MultiHeadAttention(_Projected):
     def _bias(mask: NDArray[Any], query: int, key: int) -> NDArray[np.float64]:
         whole = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
         return additive(np.broadcast_to(whole, (*whole.shape[:2], query, key)))
+
+
+SUBJECTS = (ProjectedAttention, MultiHeadAttention, DotProductAttention)

@@ -230,3 +230,6 @@ class ProjectedDotProductAttention(_DotProduct):
         context = scaled_dot_product_attention(query, key, value, **self.arguments)
         merged = context.transpose(1, 2).flatten(2)
         return project["output"](merged) if "output" in project else merged
+
+
+SUBJECTS = (MultiheadAttention, ProjectedDotProductAttention, ScaledDotProductAttention)

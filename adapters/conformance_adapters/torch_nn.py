@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,11 +13,6 @@ from conformance.errors import Unsupported
 from conformance.layout import Parameter
 from conformance_adapters.convolution_padding import pads, pair
 from conformance_adapters.subject import FrameworkAdapter, Subject
-from conformance_adapters.torch_attention import (
-    MultiheadAttention,
-    ProjectedDotProductAttention,
-    ScaledDotProductAttention,
-)
 from conformance_adapters.torch_source import TorchSource
 from conformance_adapters.torch_subject import TorchSubject
 
@@ -280,18 +276,13 @@ class TorchAdapter(FrameworkAdapter):
     name = "torch"
     requires = ("torch",)
     install = "pip install 'conformance[torch]'"
-    table: Sequence[type[Subject]] = (
-        MultiheadAttention,
-        ProjectedDotProductAttention,
-        ScaledDotProductAttention,
-        Linear,
-        LayerNorm,
-        Softmax,
-        Gelu,
-        Lstm,
-        Conv2d,
-        PaddedConv2d,
-    )
+
+    @cached_property
+    def table(self) -> Sequence[type[Subject]]:
+        """The subjects, imported when they are asked for: `list` names adapters and needs none."""
+        from conformance_adapters.torch_attention import SUBJECTS
+
+        return (*SUBJECTS, Linear, LayerNorm, Softmax, Gelu, Lstm, Conv2d, PaddedConv2d)
 
     def start(self) -> Mapping[str, str]:
         """Import torch."""
