@@ -1,0 +1,224 @@
+"""The command line, as a user runs it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conformance import __version__
+from third_party_adapter import ENTRY_POINTS, frame  # noqa: F401  # a fixture
+
+
+def conformance(*words, cwd=None, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "conformance", *words],
+        capture_output=True, text=True, cwd=cwd, env={**os.environ, "COLUMNS": "100", **environment},
+        stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+
+
+def refused(*words, **options):
+    """The one sentence that a refusal is."""
+    done = conformance(*words, **options)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    (sentence,) = done.stderr.strip().splitlines()
+    assert sentence.startswith("conformance: ")
+    return sentence.removeprefix("conformance: ")
+
+
+def shown(*words):
+    done = conformance(*words)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+# -- looking around -----------------------------------------------------------------------------------------
+
+
+def test_help_names_every_command():
+    for words in (["--help"], ["-h"], []):
+        said = shown(*words)
+        assert all(re.search(rf"^\s+{command}\s", said, re.MULTILINE) for command in ("run", "list", "explain"))
+
+
+def test_a_commands_help_names_its_options():
+    said = shown("run", "--help")
+    for option in ("--layer", "--adapter", "--fixture", "--dtype", "--jobs", "--timeout", "--json", "--html"):
+        assert option in said
+    assert "Exit code" in said
+
+
+def test_the_version():
+    assert shown("--version") == f"conformance {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("what", "some"),
+    [
+        ("layers", ["linear", "multi_head_attention", "sequential"]),
+        ("adapters", ["torch", "keras-jax", "onnxruntime", "matlab"]),
+        ("fixtures", ["linear", "matlab-self-attention", "illustrated-self-attention"]),
+        ("conventions", ["attention.scale", "lstm.gate-order", "1/sqrt(model_dim)"]),
+        ("divergences", ["layer-norm/large-mean"]),
+    ],
+)
+def test_lists(what, some):
+    said = shown("list", what)
+    assert all(name in said for name in some)
+    assert max(map(len, said.splitlines())) <= 120
+
+
+def test_a_layer_is_explained():
+    said = shown("explain", "multi_head_attention")
+    for word in ("Vaswani", "query_kernel", "kv_heads", "scores", "batch head query key", "attention.head-split"):
+        assert word in said
+
+
+@pytest.mark.parametrize("layer", ["linear", "softmax", "lstm", "conv2d", "sequential"])
+def test_every_kind_of_layer_can_be_explained(layer):
+    assert layer in shown("explain", layer)
+
+
+# -- refusals -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "--layer", "liner"], "unknown layer 'liner' (did you mean 'linear'?)"),
+        (["run", "--adapter", "pytorch"], "unknown adapter 'pytorch' (did you mean 'torch'?)"),
+        (["run", "--fixture", "linaer"], "unknown fixture 'linaer' (did you mean 'linear'?)"),
+        (["run", "--dtype", "float31"], "unknown dtype 'float31' (did you mean 'float32'?)"),
+        (["explain", "softmx"], "unknown layer 'softmx' (did you mean 'softmax'?)"),
+        (["list", "layer"], "'layer' (did you mean 'layers'?)"),
+        (["rnu"], "'rnu' (did you mean 'run'?)"),
+        (["run", "--adaptor", "torch"], "--adaptor"),
+        (["run", "--jobs", "0"], "--jobs"),
+        (["run", "--jobs", "two"], "--jobs"),
+        (["run", "--timeout", "-1"], "--timeout"),
+        (["run", "--timeout", "nan"], "--timeout"),
+        (["run", "--layer"], "--layer"),
+        (["explain"], "LAYER"),
+        (["run", "surplus"], "surplus"),
+    ],
+)
+def test_bad_usage_is_one_sentence(words, said):
+    assert said in refused(*words)
+
+
+def test_a_traceback_is_shown_to_who_asks():
+    for words in (["run", "--debug", "--layer", "liner"], ["--debug", "explain", "softmx"]):
+        done = conformance(*words)
+        assert done.returncode != 0
+        assert "Traceback" in done.stderr
+        assert "ConformanceError: unknown layer" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--json", "--html"])
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(option, tmp_path):
+    """torch would take seconds to start; it is not."""
+    missing = tmp_path / "nowhere" / "run.out"
+    words = ["run", "--adapter", "torch", "--fixture", "linear", option]
+    assert refused(*words, str(missing)).startswith(f"{missing}: ")
+    assert refused(*words, str(tmp_path)).startswith(f"{tmp_path}: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_nobody_foresaw_is_a_sentence_too(frame, tmp_path):  # noqa: F811
+    module = tmp_path / "third-party" / "frame_adapter.py"
+    module.write_text(module.read_text() + "\nclass Odd:\n    name = 'odd'\n")
+    (tmp_path / "third-party" / "frame_adapter-1.0.dist-info" / "entry_points.txt").write_text(
+        ENTRY_POINTS + "odd = frame_adapter:Odd\n"
+    )
+    done = conformance("run", "--adapter", "odd", "--fixture", "linear")
+    assert done.returncode not in (0, 1)
+    assert "Traceback" not in done.stderr
+    assert "requires" in done.stderr
+    assert "--debug" in done.stderr
+    assert "Traceback" in conformance("run", "--adapter", "odd", "--fixture", "linear", "--debug").stderr
+
+
+# -- running ------------------------------------------------------------------------------------------------
+
+
+def test_a_run_writes_what_the_contract_says(tmp_path):
+    file = tmp_path / "run.json"
+    done = conformance("run", "--adapter", "torch", "--fixture", "linear", "--dtype", "float32", "--json", str(file))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "conform" in done.stdout
+    assert "\x1b" not in done.stdout  # no colours where nobody sees them
+    made = json.loads(file.read_text())
+    assert list(tmp_path.iterdir()) == [file]
+    assert {"schema", "conformance", "environment", "started", "seconds", "summary", "cases"} <= set(made)
+    assert (made["schema"], made["conformance"]) == (1, __version__)
+    assert made["summary"] == {"conforms": len(made["cases"])}
+    assert {"python", "numpy", "torch"} <= set(made["environment"])
+    case = made["cases"][0]
+    assert {"layer", "fixture", "adapter", "mode", "dtype", "device", "status", "culprit", "culprit_until", "seconds",
+            "message", "layouts", "diagnosis", "steps"} <= set(case)  # fmt: skip
+    assert (case["layer"], case["adapter"], case["mode"], case["dtype"], case["device"], case["status"]) == (
+        "linear", "torch", "eager", "float32", "cpu", "conforms"
+    )  # fmt: skip
+    step = case["steps"][0]
+    assert set(step) == {"name", "axes", "status", "flags", "found", "isolated", "accumulated"}
+    assert set(step["found"]) == {"operation", "position", "axes"}
+    assert step["found"]["operation"].startswith("aten.")
+    for figures in (step["isolated"], step["accumulated"]):
+        assert set(figures) == {"ratio", "max_abs", "max_rel", "at"}
+        assert 0 < figures["ratio"] <= 1
+        assert len(figures["at"]) == len(step["axes"].split())
+
+
+@pytest.mark.parametrize(
+    ("subject", "code"),
+    [("fine", 0), ("wrong", 1), ("exit", 3), ("raise", 3), ("unsupported", 0), ("wrong,exit", 1), ("fine,kill", 3)],
+)
+def test_exit_codes(frame, monkeypatch, tmp_path, subject, code):  # noqa: F811
+    monkeypatch.setenv("FRAME_SUBJECTS", subject)
+    file = tmp_path / "run.json"
+    done = conformance(
+        "run", "--adapter", "frame", "--fixture", "linear/no-bias", "--dtype", "float32", "--json", str(file)
+    )
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr + done.stdout
+    assert {c["subject"] for c in json.loads(file.read_text())["cases"]} == set(subject.split(","))
+
+
+def test_a_framework_that_hangs_ends_in_time(frame, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("FRAME_SUBJECTS", "hang")
+    done = conformance(
+        "run", "--adapter", "frame", "--fixture", "linear/no-bias", "--dtype", "float32", "--timeout", "2"
+    )
+    assert done.returncode == 3
+    assert "no answer within 2 s" in done.stdout
+
+
+def test_what_is_unavailable_is_a_failure_where_it_was_asked_for(frame):  # noqa: F811
+    done = conformance("run", "--adapter", "absent", "--fixture", "linear/no-bias")
+    assert done.returncode == 3
+    assert "not installed" in done.stdout
+
+
+def test_a_folder_with_names_of_frameworks_does_no_harm(tmp_path):
+    """Run from a folder that has a torch.py and a numpy.py of the user's own."""
+    for name in ("torch", "numpy", "json"):
+        Path(tmp_path, f"{name}.py").write_text("raise SystemExit('the wrong module')\n")
+    script = Path(sys.executable).with_name("conformance")
+    words = [script, "run", "--adapter", "torch", "--fixture", "linear/no-bias", "--dtype", "float32"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, stdin=subprocess.DEVNULL, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("what", ["layers", "conventions"])
+def test_a_reader_that_has_seen_enough(what):
+    """Whether it stops before the first line, which a buffer holds back, or in the middle."""
+    words = [sys.executable, "-m", "conformance", "list", what]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
