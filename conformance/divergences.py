@@ -40,6 +40,8 @@ class Divergence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def __post_init__(self) -> None:
         from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+        if self.step == ANY_STEP and not self.conventions:
+            raise ValueError("an entry for any step needs the conventions that come out, or it would excuse everything")
         for package, wanted in self.versions.items():
             try:
                 SpecifierSet(wanted)

@@ -1,6 +1,7 @@
 import sys
 
 import pytest
+from msgspec.structs import replace
 
 from conformance.adapter import adapter_names, load
 from conformance.conventions import conventions
@@ -86,6 +87,16 @@ def test_what_neither_diverges_nor_conforms_is_left_alone(status):
     assert resolved(seen, [entry()], {}) == seen
 
 
+def test_a_divergence_at_any_step_has_its_diagnosis_all_the_same():
+    seen = case(diagnosis=[("arithmetic.precision", "float32")])
+    anywhere = [entry(step="*", conventions=("arithmetic.precision = float32",))]
+    for step in ("scaled", "weights"):
+        found = resolved(replace(seen, culprit=step), anywhere, {})
+        assert found.status == "known-divergence"
+    other = [entry(step="*", conventions=("attention.scale = 1",))]
+    assert resolved(seen, other, {}).status == "diverges"
+
+
 def test_the_entry_that_matches_is_found_behind_one_that_does_not():
     assert resolved(case(), [entry(step="weights"), entry()], {}).status == "known-divergence"
 
@@ -147,6 +158,8 @@ def test_an_adapter_that_is_one_module_has_no_entries(tmp_path, monkeypatch):
         (ROW.replace('["a/b"]', '"a/b"'), "fixtures"),
         (ROW + 'dtype = ["float32"]', "`dtype`"),
         (ROW + "versions = '>=2'", "versions"),
+        (ROW.replace('"scaled"', '"*"'), "conventions"),
+        (ROW.replace('"scaled"', '"*"') + "conventions = []", "conventions"),
         (ROW + "versions = { torch = 'two' }", "'two' is no version range of torch"),
         (ROW.replace("divergence", "divergences"), "`divergences`"),
         ("divergence = ", "frame.toml"),
@@ -168,7 +181,7 @@ SHIPPED = [(name, listed) for name in adapter_names() for listed in known(load(n
 def test_a_shipped_entry_speaks_of_things_that_exist(name, listed):
     for identifier in listed.fixtures:
         fixture = fixtures()[identifier]
-        assert listed.step in get_layer(fixture.layer, fixture.config).steps
+        assert listed.step in ("*", *get_layer(fixture.layer, fixture.config).steps)
     for said in listed.conventions or ():
         convention, _, value = said.partition(" = ")
         assert convention in conventions()
