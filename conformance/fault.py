@@ -186,7 +186,7 @@ class FaultSearch:
                 held, self.walk.active = self.walk.active, dict(active)
                 deeper = self._replayed(missing, depth - 1)
                 self.walk.active = held
-                if deeper is not None and (deeper.complete or reached >= 0):
+                if deeper is not None:  # it rests on a tensor that comes out only after both
                     furthest = max(reached, deeper.reached)
                     return replace(fault, reached=furthest, complete=deeper.complete, rest=(deeper, *deeper.rest))
         finally:
