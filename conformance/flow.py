@@ -48,7 +48,10 @@ class Flow:
         prefix = f"{where}: " if where else ""
         if not layer.steps:
             raise ConformanceError(f"{prefix}{layer.name} computes nothing: its config lists no 'parts'")
-        full = layer.complete(config)
+        try:
+            full = layer.complete(config)
+        except ConformanceError as error:
+            raise ConformanceError(f"{prefix}{error}") from None
         arrays = _gathered(layer.inputs, inputs, "input", layer.name, prefix)
         arrays |= _gathered(layer.weights, weights, "weight", layer.name, prefix)
         _check_sizes(layer, arrays, prefix)

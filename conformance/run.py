@@ -24,7 +24,7 @@ from conformance.layers import get_layer, layer_names
 from conformance.precision import Precision, precision
 from conformance.result import Case, Run, parts_of, summarise
 from conformance.trace import Request, Trace
-from conformance.worker import WorkerFailed, Workers, failure, work
+from conformance.worker import BAD_INPUT, WorkerFailed, Workers, failure, work
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -162,7 +162,16 @@ def _bound(fixture: Fixture, number_format: Precision) -> tuple[Flow, dict[str, 
     weights = {n: number_format.round(a) for n, a in weights.items()}
     layer = get_layer(fixture.layer, fixture.config)
     config = {} if fixture.layer == "sequential" else fixture.config
-    return Flow.bind(layer, config, inputs, weights, where=f"fixture {fixture.id}"), inputs, weights
+    flow = Flow.bind(layer, config, inputs, weights, where=f"fixture {fixture.id}")
+    done = "at its first step"
+    try:
+        for step, _ in flow.run(None):
+            done = f"after step {step.name!r}"
+    except Exception as error:  # config and shapes that no check foresaw: the fixture's fault, told before any work
+        raise ConformanceError(
+            f"fixture {fixture.id}: {fixture.layer} cannot be computed {done} ({error}); check its config and shapes"
+        ) from error
+    return flow, inputs, weights
 
 
 def _subjects(adapter: Adapter, fixture: Fixture, request: Request) -> list[str]:
@@ -194,6 +203,8 @@ def _judged(unit: _Unit, future: Future[Trace], workers: Executor, environment: 
         trace = future.result()
     except Exception as error:  # any executor's, whatever it raises
         failed = failure(error)
+        if failed.status == BAD_INPUT:
+            raise ConformanceError(f"fixture {unit.fixture.id}: {failed}") from error
         return unit.case(failed.status, str(failed))
     environment.update(trace.environment)
     kept = _unfaithful(unit, trace)

@@ -27,7 +27,7 @@ from typing import Any
 
 from conformance import wire
 from conformance.adapter import Adapter, load
-from conformance.errors import Unsupported
+from conformance.errors import ConformanceError, Unsupported
 from conformance.trace import Request, Trace
 
 _LAST_LINES = 5
@@ -42,12 +42,17 @@ class WorkerFailed(Exception):
         self.status = status
 
 
+BAD_INPUT = "bad input"  # no status of a case: the run ends, and says what to mend
+
+
 def failure(error: Exception) -> WorkerFailed:
     """What came of `work` in place of a trace, as a case's status."""
     if isinstance(error, WorkerFailed):
         return error
     if isinstance(error, Unsupported):
         return WorkerFailed("unsupported", str(error))
+    if isinstance(error, ConformanceError):
+        return WorkerFailed(BAD_INPUT, str(error))
     status = "crashed" if isinstance(error, BrokenExecutor) else "error"
     return WorkerFailed(status, f"{type(error).__name__}: {str(error).strip() or 'no message'}")
 
