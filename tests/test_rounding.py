@@ -213,6 +213,12 @@ def test_the_secant_is_capped_by_the_range(function, low, high, deviation):
     assert (found.tolerance <= (high - low) * 1.001).all() or deviation == np.inf
 
 
+def test_the_secant_is_that_of_the_steeper_side():
+    assert np.log(rounded([1.0], 0.1)).tolerance[0] == pytest.approx(-math.log(0.2), rel=1e-6)  # above: 0.588
+    assert np.exp(rounded([0.0], 0.1)).tolerance[0] == pytest.approx(math.exp(0.8) - 1, rel=1e-6)  # below: 0.551
+    assert np.square(rounded([0.0], 0.1)).tolerance[0] == pytest.approx(0.64, rel=1e-6)  # where the slope is zero
+
+
 def test_the_secant_does_not_follow_a_slope_out_of_the_domain():
     assert np.isfinite(np.sqrt(rounded([1e-12], 1e-3)).tolerance).all()
     root = np.sqrt(rounded([0.0], 1e-3)).tolerance[0]
