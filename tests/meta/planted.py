@@ -26,7 +26,6 @@ class Planted:
     culprit: str
     named: Mapping[str, str] = field(default_factory=dict)
     also: tuple[str, ...] | None = ()
-    dtypes: tuple[str, ...] = ("float32", "float64")
 
     def verdict(self, dtype: str) -> Verdict:
         """What the judge says of it."""
@@ -44,13 +43,12 @@ class Corpus(list[Planted]):
         *,
         also: tuple[str, ...] | None = (),
         decomposed: bool = False,
-        dtypes: tuple[str, ...] = ("float32", "float64"),
     ) -> Callable[[B], B]:
         """Plant what is decorated: a PyTorch subject built from (weights, config), called with the inputs."""
 
         def register(build: B) -> B:
             observe = in_torch(build, decomposed=decomposed)
-            self.append(Planted(build.__name__, problem, observe, culprit, named or {}, also, dtypes))
+            self.append(Planted(build.__name__, problem, observe, culprit, named or {}, also))
             return build
 
         return register

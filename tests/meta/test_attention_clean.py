@@ -7,6 +7,7 @@ import pytest
 from attention_module import Attention
 from clean import Clean, assert_no_alarm
 from clean_attention import CLEAN
+from clean_weights import CLEAN as CLEAN_WEIGHTS
 from problem import Problem, attention, drawn, lengths, verdict
 from watched import in_torch
 
@@ -70,7 +71,7 @@ NUMBERS = {
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("clean", CLEAN, ids=lambda clean: clean.name)
+@pytest.mark.parametrize("clean", [*CLEAN, *CLEAN_WEIGHTS], ids=lambda clean: clean.name)
 def test_another_way_to_write_it_conforms(clean: Clean, dtype: str):
     given = clean.verdict(dtype)
     assert_no_alarm(given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dot_product_faults
 import later_faults
+import many_faults
 import mask_faults
 import projection_faults
 import pytest
@@ -15,6 +16,7 @@ FAULTS = [
     *score_faults.CORPUS,
     *mask_faults.CORPUS,
     *later_faults.CORPUS,
+    *many_faults.CORPUS,
     *dot_product_faults.CORPUS,
 ]
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import convolution_layers
 import lstm_layers
+import norm_layers
 import other_layers
 import pytest
 from clean import Clean, assert_no_alarm
 from planted import Planted, blamed, explanations
 
+LAYERS = (norm_layers, other_layers, convolution_layers, lstm_layers)
+FAULTS = [fault for module in LAYERS for fault in module.FAULTS]
+CLEAN = [clean for module in LAYERS for clean in module.CLEAN]
+
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("fault", [*other_layers.FAULTS, *lstm_layers.FAULTS], ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_planted_fault_is_placed_and_named(fault: Planted, dtype: str):
     verdict = fault.verdict(dtype)
     assert verdict.status == "diverges"
@@ -21,7 +27,7 @@ def test_a_planted_fault_is_placed_and_named(fault: Planted, dtype: str):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("clean", [*other_layers.CLEAN, *lstm_layers.CLEAN], ids=lambda clean: clean.name)
+@pytest.mark.parametrize("clean", CLEAN, ids=lambda clean: clean.name)
 def test_another_way_to_write_it_conforms(clean: Clean, dtype: str):
     given = clean.verdict(dtype)
     assert_no_alarm(given)
