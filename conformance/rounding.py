@@ -317,9 +317,9 @@ def _largest(a: RoundedArray, axis: Any = None, keepdims: bool = False) -> Round
     if a.deviation is None:
         return RoundedArray(value, None, a.model)
     step = a.deviation.astype(np.float64) * a.model.multiple
+    # Upward it can move by no less than its own uncertainty, downward by no more.
     above = np.max(a.value + step, axis=axis, keepdims=keepdims) - value
-    below = value - np.max(a.value - step, axis=axis, keepdims=keepdims)
-    return RoundedArray(value, np.maximum(above, below) / a.model.multiple, a.model)
+    return RoundedArray(value, above / a.model.multiple, a.model)
 
 
 _FUNCTIONS: dict[Any, Callable[..., Any]] = {

@@ -213,6 +213,12 @@ def test_the_secant_is_capped_by_the_range(function, low, high, deviation):
     assert (found.tolerance <= (high - low) * 1.001).all() or deviation == np.inf
 
 
+def test_the_largest_of_uncertain_values_may_be_another_one():
+    found = np.max(rounded([[1.0, 0.9], [1.0, -9.0]], [[0.01, 0.1], [0.01, 0.1]]), axis=1)
+    assert found.value.tolist() == [1, 1]
+    assert found.tolerance == pytest.approx([0.7, 0.08], rel=1e-6)  # 0.9 + 0.8 - 1, and its own
+
+
 def test_the_secant_is_that_of_the_steeper_side():
     assert np.log(rounded([1.0], 0.1)).tolerance[0] == pytest.approx(-math.log(0.2), rel=1e-6)  # above: 0.588
     assert np.exp(rounded([0.0], 0.1)).tolerance[0] == pytest.approx(math.exp(0.8) - 1, rel=1e-6)  # below: 0.551
