@@ -1,0 +1,6 @@
+"""The suite runs in as many processes as there are cores, so each gets one thread: more would only wait for one another."""
+
+import os
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
