@@ -8,7 +8,7 @@ and the walk goes on from there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -40,17 +40,20 @@ class Placed:
     until: str | None = None
 
 
-def align(flow: Flow, trace: Trace, model: RoundingModel, replays: bool = True) -> dict[str, Placed]:
+def align(
+    flow: Flow, trace: Trace, model: RoundingModel, only: Collection[tuple[str, Any]] | None = None
+) -> dict[str, Placed]:
     """Where every step of `flow` is in `trace`, with its isolated figures.
 
     The output is that of the observed run, so that it belongs to the steps; a trace without one has a
-    single output for both. Without `replays`, a fault is placed but no convention is tried on it.
+    single output for both. Conventions are tried on a fault: all that can act, or `only` those (keyword and
+    value) that are given.
     Raises ConformanceError where the output has not the layer's shape.
     """
     from conformance.scanned import ScannedWalk  # which builds on Walk
 
     kind = ScannedWalk if flow.layer.scan is not None else Walk
-    walk = kind(flow, trace, model, replays)
+    walk = kind(flow, trace, model, only)
     walk.run()
     return walk.placed
 
@@ -60,8 +63,10 @@ class Walk:
     that were not found and of which nothing later was found yet, `active` the conventions that an earlier
     fault established."""
 
-    def __init__(self, flow: Flow, trace: Trace, model: RoundingModel, replays: bool = True) -> None:
-        self.flow, self.model, self.replays = flow, model, replays
+    def __init__(
+        self, flow: Flow, trace: Trace, model: RoundingModel, only: Collection[tuple[str, Any]] | None = None
+    ) -> None:
+        self.flow, self.model, self.only = flow, model, only
         self.tape = Tape(trace.tape)
         self.result = trace.output if trace.observed_output is None else trace.observed_output
         self.placed = {step.name: Placed() for step in flow.steps}

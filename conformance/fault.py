@@ -66,8 +66,8 @@ class FaultSearch:
 
     def fault(self, pending: list[int]) -> Fault:
         """The likeliest fault among the missing steps `pending` (by number, the output last)."""
-        replayed = self._best_replay(pending) if self.walk.replays else None
-        if self.walk.replays and (replayed is None or not replayed.complete):
+        replayed = self._best_replay(pending)
+        if replayed is None or not replayed.complete:
             replayed = self._reconsidered(pending[0]) or replayed
         if replayed is not None and replayed.complete:
             return replayed
@@ -120,6 +120,8 @@ class FaultSearch:
         """The conventions that can act at a step: one change, then two at the same step."""
         step = self.flow.steps[number]
         singles = [(k, v) for k in step.conventions if k not in self.walk.active for v in alternatives(self.flow, k)]
+        if self.walk.only is not None:
+            singles = [s for s in singles if s in self.walk.only]
         for keyword, value in singles:
             yield {keyword: value}
         for (k1, v1), (k2, v2) in combinations(singles, 2):
@@ -276,7 +278,7 @@ class FaultSearch:
         others: list[Mapping[str, Any]] = []
         for variant in self.variants(fault.number):
             if variant != fault.conventions and len(variant) == len(fault.conventions):
-                other = self._try(fault.number, variant, _MOST_FAULTS)
+                other = self._try(fault.number, variant, 1 + len(fault.rest))
                 if other is not None and other.rank[:4] == fault.rank[:4]:
                     others.append(variant)
         return others

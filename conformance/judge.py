@@ -109,11 +109,19 @@ def _aligned(flow: Flow, trace: Trace, model: RoundingModel) -> tuple[dict[str, 
     """
     if model.precision.name != "float64":
         return align(flow, trace, model), None
-    placed = align(flow, trace, model, replays=False)
+    placed = align(flow, trace, model, only=())
     if not any(p.faulty for p in placed.values()):
         return placed, None
     single = align(flow, trace, RoundingModel(PRECISIONS["float32"]))
-    if any(p.faulty for p in single.values()):
+    faults = [p for p in single.values() if p.faulty]
+    if not faults:
+        return placed, single
+    named = {item for p in faults for item in p.conventions.items()}
+    if all(p.conventions for p in faults):  # what explains it in float32 is the first thing to try
+        placed = align(flow, trace, model, only=named)
+        for name, p in placed.items():
+            p.equivalent = single[name].equivalent if p.conventions == single[name].conventions else []
+    if not all(p.conventions for p in faults) or any(p.faulty and not p.conventions for p in placed.values()):
         placed = align(flow, trace, model)
     return placed, single
 

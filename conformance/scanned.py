@@ -29,7 +29,7 @@ class ScannedWalk(Walk):
         if self.placed[self.flow.output].found is not None:
             self._judge()
             return
-        fault = self._explained() if self.replays else None
+        fault = self._explained()
         if fault is not None:
             number, variant, equivalent = fault
             self._observe(self._oracle(variant))
