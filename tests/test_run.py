@@ -3,6 +3,7 @@
 import json
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 
 import msgspec
 import numpy as np
@@ -121,7 +122,7 @@ class TestOutcomes:
     def test_a_pool_that_breaks_is_a_crash(self, fixtures, monkeypatch):
         """Any executor will do; this one cannot go on after a crash, and says so."""
         monkeypatch.setenv("FRAME_SUBJECTS", "exit")
-        with ProcessPoolExecutor(1) as pool:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             (case,) = run(fixtures(), ["frame"], ["float32"], executor=pool).cases
         assert case.status == "crashed"
         assert "BrokenProcessPool" in case.message
@@ -129,7 +130,7 @@ class TestOutcomes:
     def test_any_executor_gives_the_same(self, fixtures, monkeypatch):
         monkeypatch.setenv("FRAME_SUBJECTS", "fine,raise,unsupported")
         given = fixtures()
-        with ProcessPoolExecutor(1) as pool:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             runs = [run(given, ["frame"], ["float32"], executor=e) for e in (None, pool, Here())]
         first, *others = [[(c.subject, c.status, c.message, c.steps) for c in r.cases] for r in runs]
         assert others == [first, first]
