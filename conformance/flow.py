@@ -166,7 +166,7 @@ def carry(array: NDArray[Any], model: RoundingModel) -> RoundedArray:
     Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 1.5).
     """
     values = np.asarray(array, dtype=np.float64)
-    u = model.precision.accumulate
+    u = max(model.precision.store, model.precision.accumulate)
     carried = RoundedArray(values, np.abs(values) * u, model)
     carried.relative = u
     return carried

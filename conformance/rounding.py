@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from conformance.model import RoundingModel
 
 
+_FIRM = 2.0**-6  # tolerances of weights below which a softmax needs no second look
+
+
 class RoundedArray(NDArrayOperatorsMixin):
     """Float64 `value` with the `deviation` of its rounding error (None: exact), both of one shape."""
 
@@ -103,6 +106,31 @@ class RoundedArray(NDArrayOperatorsMixin):
             np.maximum(spread, np.abs(f.function(np.maximum(self.value - step, f.low)) - value), out=spread)
             spread /= self.model.multiple
             return RoundedArray(value, spread if error is None else self.model.join([spread, error]), self.model)
+
+    def softmax_at_worst(self, result: RoundedArray, axis: int) -> RoundedArray:
+        """`result`, the softmax of this array, with deviations no larger than the worst corner allows.
+
+        Numerator and total hold the same exponential, so their errors are not independent: however
+        uncertain the scores are, a weight lies between what it is with its own score down and all others
+        up, and the reverse. Counted apart, the total alone may be as uncertain as it is large.
+        """
+        model = self.model
+        if self.deviation is None or result.deviation is None:
+            return result
+        if float(result.deviation.max(initial=0.0)) * model.multiple < _FIRM:
+            return result  # far from where it matters
+        with np.errstate(all="ignore"):
+            step = self.deviation.astype(np.float64) * model.multiple
+            top = np.max(self.value + step, axis=axis, keepdims=True)
+            up, down = np.exp(self.value + step - top), np.exp(self.value - step - top)
+            others_up = np.maximum(np.sum(up, axis=axis, keepdims=True) - up, 0)
+            others_down = np.maximum(np.sum(down, axis=axis, keepdims=True) - down, 0)
+            most, least = up / (up + others_down), down / (down + others_up)
+            corner = np.maximum(most - result.value, result.value - least) / model.multiple
+            corner = np.where(np.isnan(corner), 1 / model.multiple, corner)
+            own = model.rounding(result.value, 3 + math.sqrt(self.value.shape[axis]))
+            bound = model.join([corner, own, own, own])  # of the exponential, the total and the quotient
+        return RoundedArray(result.value, np.minimum(result.deviation, bound), model)
 
     # -- NumPy's protocols ------------------------------------------------------------------------------
 

@@ -33,7 +33,8 @@ def output(exponentials: Float[Array, "*shape"], total: Float[Array, "*reduced"]
 def normalised(x: Array, axis: int) -> Array:
     """The softmax of `x` along `axis`, for layers in which it is one step."""
     powers = exponentials(shifted(x, axis))
-    return output(powers, total(powers, axis))
+    result = output(powers, total(powers, axis))
+    return result if isinstance(x, np.ndarray) else x.softmax_at_worst(result, axis)
 
 
 softmax = Layer.define(
