@@ -22,7 +22,7 @@ from conformance.flow import Flow, carry
 from conformance.tape import Found
 
 if TYPE_CHECKING:
-    from conformance.align import Walk
+    from conformance.walk import Walk
 
 _MUCH = 100.0
 _MOST_FAULTS = 3  # faulty steps that one search follows before it gives up

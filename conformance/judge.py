@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conformance.align import Placed, align, observed_values
+from conformance.align import align
 from conformance.conventions import by_keyword, conventions
 from conformance.fault import require_shape
 from conformance.figures import Figures, compare, informative
 from conformance.flow import Flow
 from conformance.model import RoundingModel
 from conformance.precision import PRECISIONS
+from conformance.walk import Placed, observed_values
 
 if TYPE_CHECKING:
     from conformance.precision import Precision

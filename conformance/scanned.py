@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from conformance.align import Walk, observed_values
 from conformance.fault import FaultSearch, require_shape
 from conformance.figures import compare
 from conformance.tape import Found
+from conformance.walk import Walk, observed_values
 
 if TYPE_CHECKING:
     from conformance.rounding import RoundedArray

@@ -176,6 +176,8 @@ def correlation(expected: NDArray[Any], array: NDArray[Any]) -> float:
     a, b = a[both], b[both]
     if a.size < 2:
         return 0.0
-    a, b = a - a.mean(), b - b.mean()
-    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return round(alike * abs(float(a @ b)) / norm, 3) if norm > 0 else 0.0
+    with np.errstate(all="ignore"):  # squares of numbers near the format's largest overflow
+        a, b = a - a.mean(), b - b.mean()
+        norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+        likeness = alike * abs(float(a @ b)) / norm if norm > 0 else 0.0
+    return round(likeness, 3) if np.isfinite(likeness) else 0.0
