@@ -1,4 +1,4 @@
-"""The suite runs in as many processes as there are cores, so each gets one thread: more would only wait for one another."""
+"""The suite runs in a process per core, so each gets one thread: more would only wait for one another."""
 
 import os
 
