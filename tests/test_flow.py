@@ -190,7 +190,8 @@ def test_an_isolated_step_is_held_to_one_rounding_of_what_it_reads():
 def test_inputs_are_exact_and_observed_values_are_rounded():
     assert exact(np.array([2.0]), SINGLE).deviation is None
     assert carry(np.array([2.0], np.float32), SINGLE).deviation.tolist() == [2.0**-23]
-    assert carry(np.array([2.0]), RoundingModel(precision("bfloat16"))).deviation.tolist() == [2.0**-7]  # a value that was stored: u is 2**-8
+    stored = carry(np.array([2.0]), RoundingModel(precision("bfloat16")))  # u is 2**-8
+    assert stored.deviation.tolist() == [2.0**-7]
 
 
 def test_a_value_that_no_later_step_reads_is_let_go():
