@@ -109,9 +109,9 @@ def explanation(name: str) -> Iterator[str]:
     for step in layer.steps.values():
         reads = ", ".join(f"{n}?" if p in step.optional else n for p, n in step.reads.items())
         given = f"  only with {' or '.join(step.given)}" if step.given else ""
-        yield f"    {step.name}  [{step.axes}]{given}"
+        yield f"    {step.name}  [{layer.axes(step)}]{given}"
         yield from _hanging("        reads ", reads)
         acting = [c for c in conventions if c.keyword in step.conventions or c.step(layer.name) == step.name]
         for c in acting:
-            others = ", ".join(v.value for v in c.variants)
+            others = " | ".join(v.value for v in c.variants)
             yield from _hanging("        ", f"{c.id}: {c.canonical} here; elsewhere {others}")

@@ -303,9 +303,8 @@ def _defaults(flow: Flow, keyword: str) -> set[Any]:
 def require_shape(flow: Flow, seen: tuple[int, ...], expected: tuple[int, ...]) -> None:
     """Raise ConformanceError where an output has not the layer's shape."""
     if seen != expected:
-        raise ConformanceError(
-            f"the output is {_by(seen)}, but {flow.layer.name} gives {_by(expected)} ({flow.axes(flow.steps[-1])})"
-        )
+        axes = flow.layer.axes(flow.steps[-1])
+        raise ConformanceError(f"the output is {_by(seen)}, but {flow.layer.name} gives {_by(expected)} ({axes})")
 
 
 def _by(shape: tuple[int, ...]) -> str:

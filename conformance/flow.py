@@ -144,13 +144,6 @@ class Flow:
             slices = history[step.name]
             yield step, np.stack(slices[::-1] if backward else slices, axis=1)
 
-    def axes(self, step: Step) -> str:
-        """The names of the step's axes; a scanned cell's gain the axis of time."""
-        if self.layer.scan is None:
-            return step.axes
-        first, *rest = step.axes.split()
-        return " ".join([first, self.layer.scan.axis, *rest])
-
 
 def exact(array: NDArray[Any], model: RoundingModel) -> RoundedArray:
     """An array whose values are what they are."""

@@ -131,7 +131,7 @@ def _judged(flow: Flow, trace: Trace, placed: Mapping[str, Placed], model: Round
     steps = []
     for step, value in flow.run(model):
         at = placed[step.name]
-        axes = axis_names(flow.axes(step), value.ndim)
+        axes = axis_names(flow.layer.axes(step), value.ndim)
         if at.found is None:
             status = "diverges" if at.faulty else "not-observed"
             steps.append(JudgedStep(step.name, axes, status, (), None, None, at.isolated, None))

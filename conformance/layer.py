@@ -140,6 +140,13 @@ class Layer:
         """The name of the last step."""
         return list(self.steps)[-1]
 
+    def axes(self, step: Step) -> str:
+        """The names of the step's axes; those of a scanned cell gain the axis of time."""
+        if self.scan is None:
+            return step.axes
+        first, *rest = step.axes.split()
+        return " ".join([first, self.scan.axis, *rest])
+
     def complete(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """`config` with the defaults filled in.
 

@@ -133,7 +133,7 @@ def test_the_initial_states_of_a_recurrence_are_zeros():
     flow = bind("lstm", {"x": ones(5, 7, 3)}, {**LSTM, "projection": ones(2, 2)})
     assert flow.values["initial_hidden"].shape == flow.values["initial_cell"].shape == (5, 2)
     assert not flow.values["initial_cell"].any()
-    assert flow.axes(flow.steps[-1]) == "batch time state"
+    assert flow.layer.axes(flow.steps[-1]) == "batch time state"
 
 
 # -- runs ---------------------------------------------------------------------------------------------------
