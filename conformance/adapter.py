@@ -64,6 +64,11 @@ def adapter_names() -> list[str]:
     return sorted(_entries())
 
 
+def module_of(name: str) -> str:
+    """The module in which the adapter called `name` is, without importing it."""
+    return _entries()[name].module
+
+
 def load(name: str) -> Adapter:
     """The adapter called `name`. Raises ConformanceError for an unknown one, and for one that is broken."""
     entry = _entries().get(name)

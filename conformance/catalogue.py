@@ -74,11 +74,11 @@ def _conventions() -> Iterator[str]:
 
 
 def _divergences() -> Iterator[str]:
-    from conformance.adapter import adapter_names, load
-    from conformance.divergences import known
+    from conformance.adapter import adapter_names, module_of
+    from conformance.divergences import listed
 
     for name in adapter_names():
-        for entry in known(load(name)):
+        for entry in listed(name, module_of(name)):
             yield f"{name}  {entry.subject or 'every subject'}  at {entry.step}"
             yield from _hanging("    ", ", ".join(entry.fixtures))
             yield from _hanging("    ", f"{entry.reason} {entry.link}".rstrip())

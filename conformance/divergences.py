@@ -7,9 +7,8 @@ conventions (the diagnosis that must come out). One that no longer diverges fail
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from importlib import resources
+from importlib import import_module, resources
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -74,16 +73,21 @@ def _within(version: str | None, wanted: str) -> bool:
 
 def known(adapter: Adapter) -> list[Divergence]:
     """The entries of `adapter`. Raises ConformanceError for a file that is not right."""
-    package = type(adapter).__module__.partition(".")[0]
-    if not hasattr(sys.modules[package], "__path__"):
+    return listed(adapter.name, type(adapter).__module__)
+
+
+def listed(name: str, module: str) -> list[Divergence]:
+    """The entries of the adapter called `name`, which is in `module`: nothing of it is imported but the package."""
+    package = import_module(module.partition(".")[0])
+    if not hasattr(package, "__path__"):
         return []  # a single module has no data beside it
-    file = resources.files(package).joinpath("known_divergences", f"{adapter.name}.toml")
+    file = resources.files(package).joinpath("known_divergences", f"{name}.toml")
     if not file.is_file():
         return []
     try:
         return msgspec.toml.decode(file.read_bytes(), type=_File).divergence
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ConformanceError(f"known_divergences/{adapter.name}.toml: {error}") from None
+        raise ConformanceError(f"known_divergences/{name}.toml: {error}") from None
 
 
 def resolved(case: Case, entries: list[Divergence], environment: Mapping[str, str]) -> Case:

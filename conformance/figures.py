@@ -75,11 +75,16 @@ def informative(expected: RoundedArray) -> bool:
 
     Tolerances at the underflow floor are exact for every purpose, and do not count as wide.
     """
-    tolerance = expected.tolerance
-    finite = np.isfinite(expected.value)
-    if expected.size == 0 or not finite.any():
+    deviation, value = expected.deviation, expected.value
+    if deviation is None or expected.size == 0:
         return True
-    rms = math.sqrt(float(np.mean(np.square(np.where(finite, expected.value, 0)))))
-    floor = 64 * expected.model.precision.smallest
-    wide = (tolerance > 0.1 * rms) & (tolerance > floor)
-    return int(np.count_nonzero(wide)) * 2 <= expected.size
+    squares, count = float(np.vdot(value, value)), value.size
+    if not math.isfinite(squares):
+        finite = value[np.isfinite(value)]
+        squares, count = float(np.vdot(finite, finite)), finite.size
+    if count == 0:
+        return True
+    model = expected.model
+    widest = max(0.1 * math.sqrt(squares / count), 64 * model.precision.smallest)
+    wide = np.count_nonzero(deviation > widest / (model.multiple * model.both_sides))
+    return int(wide) * 2 <= expected.size
