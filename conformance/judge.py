@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -89,16 +89,18 @@ def judge(flow: Flow, trace: Trace, precision: Precision, rerun: Rerun | None = 
     model = RoundingModel(precision)
     placed, single = _aligned(flow, trace, model)
     steps = _judged(flow, trace, placed, model)
-    flags: tuple[str, ...] = ()
-    if any(s.status in ("diverges", "propagated") for s in steps) and _possible(flow, trace, placed, precision):
+    off = ("diverges", "propagated")
+    if any(s.status in off for s in steps) and _possible(flow, trace, placed, precision):
         if rerun is None or trace.recorded:
-            steps = [_with(s, "inconclusive") if s.status in ("diverges", "propagated") else s for s in steps]
+            steps = [replace(s, status="inconclusive") if s.status in off else s for s in steps]
         else:
             fresh_flow, fresh_trace = rerun()
             fresh = judge(fresh_flow, fresh_trace, precision)
             if fresh.status in ("conforms", "uninformative"):
-                flags = ("biased-rounding",)
-                steps = [_with(s, "conforms", flags) if s.status in ("diverges", "propagated") else s for s in steps]
+                steps = [
+                    replace(s, status="conforms", flags=(*s.flags, "biased-rounding")) if s.status in off else s
+                    for s in steps
+                ]
     return _verdict(flow, trace, placed, single, steps, model)
 
 
@@ -286,19 +288,6 @@ def _layouts(flow: Flow, steps: list[JudgedStep]) -> list[Layout]:
                 if set(wanted) <= set(axes) and [a for a in axes if a in wanted] == wanted:
                     found.append(Layout(step.name, convention.id, variant.value))
     return found
-
-
-def _with(step: JudgedStep, status: str, flags: tuple[str, ...] = ()) -> JudgedStep:
-    return JudgedStep(
-        step.name,
-        step.axes,
-        status,
-        (*step.flags, *flags),
-        step.found,
-        step.found_axes,
-        step.isolated,
-        step.accumulated,
-    )
 
 
 def axis_names(axes: str, ndim: int) -> str:
