@@ -54,8 +54,7 @@ class MultiheadAttention(TorchSubject):
     @property
     def packed(self) -> bool:
         """Whether the module holds the three input projections in one parameter: it does where their shapes agree."""
-        kernels = (self.request.weights[n].shape for n in ("query_kernel", "key_kernel", "value_kernel"))
-        return len(set(kernels)) == 1
+        return self.module.in_proj_weight is not None
 
     def make(self) -> torch.nn.Module:
         """The module, with `kdim` and `vdim` where key and value inputs have another width."""
@@ -93,8 +92,8 @@ class MultiheadAttention(TorchSubject):
         biases = _BIASES if any(n in self.request.weights for n in _BIASES) else ()
         return {"output_kernel": np.eye(hdim), **{n: np.zeros(hdim) for n in biases}}
 
-    def __init__(self, request: Request) -> None:
-        super().__init__(request)
+    def prepare(self) -> None:
+        """The masks, as the module takes them."""
         self.masks = {n: self.tensor(m) for n, m in self._masks().items()}
 
     def _masks(self) -> dict[str, NDArray[Any]]:
@@ -122,7 +121,10 @@ class MultiheadAttention(TorchSubject):
         query = self.inputs["query_input"]
         key = self.inputs.get("key_input", query)
         value = self.inputs.get("value_input", key)
-        return self.module(query, key, value, **self.masks)[0]
+        if not self.module.batch_first:  # time first is its default
+            query, key, value = (x.transpose(0, 1) for x in (query, key, value))
+        output = self.module(query, key, value, **self.masks)[0]
+        return output if self.module.batch_first else output.transpose(0, 1)
 
 
 class _DotProduct(TorchSubject):

@@ -147,17 +147,13 @@ class Lstm(TorchSubject):
     def _reverse(self) -> bool:
         return self.config["direction"] == "reverse"
 
-    @property
-    def _unit(self) -> int:
-        return int(self.request.weights["recurrent_kernel"].shape[0])
-
     def make(self) -> torch.nn.Module:
         """The module of one layer."""
         from torch.nn import LSTM
 
         return LSTM(
             self.request.weights["kernel"].shape[0],
-            self._unit,
+            self.request.weights["recurrent_kernel"].shape[0],
             bias="bias" in self.request.weights,
             batch_first=True,
             bidirectional=self._reverse,
@@ -180,19 +176,21 @@ class Lstm(TorchSubject):
         ]
         return own + idle if self._reverse else own
 
-    def __init__(self, request: Request) -> None:
-        super().__init__(request)
-        given = [request.inputs.get(n) for n in ("initial_hidden", "initial_cell")]
+    def prepare(self) -> None:
+        """The states before the first time step."""
+        given = [self.request.inputs.get(n) for n in ("initial_hidden", "initial_cell")]
         self.initial = None if given[0] is given[1] is None else tuple(self._state(g) for g in given)
 
     def _state(self, given: NDArray[Any] | None) -> torch.Tensor:
-        used = np.zeros((len(self.request.inputs["x"]), self._unit)) if given is None else given
+        used = np.zeros((len(self.request.inputs["x"]), self.module.hidden_size)) if given is None else given
         return self.tensor(np.stack([np.zeros_like(used), used] if self._reverse else [used]))
 
     def forward(self) -> torch.Tensor:
         """`batch time unit`."""
-        output = self.module(self.inputs["x"], self.initial)[0]
-        return output[..., self._unit :] if self._reverse else output
+        x, first = self.inputs["x"], self.module.batch_first
+        output = self.module(x if first else x.transpose(0, 1), self.initial)[0]  # time first is its default
+        output = output if first else output.transpose(0, 1)
+        return output[..., self.module.hidden_size :] if self._reverse else output
 
 
 class Conv2d(TorchSubject):

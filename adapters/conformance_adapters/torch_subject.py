@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -29,16 +29,32 @@ class TorchSubject:
     layer: ClassVar[str]
 
     def __init__(self, request: Request) -> None:
+        self._ask(request)
+        self.module = self.make().to(self.dtype).eval()
+        held = {**self.neutral(), **request.weights}
+        arrays = layout.write(self.layouts(), held)
+        self.module.load_state_dict({n: self.tensor(a) for n, a in arrays.items()})
+        self.prepare()
+
+    @classmethod
+    def around(cls, module: torch.nn.Module, request: Request) -> Self:
+        """The subject that has the user's own `module`; the request's inputs and config say how it is called."""
+        made = cls.__new__(cls)
+        made._ask(request)
+        made.module = module
+        made.prepare()
+        return made
+
+    def _ask(self, request: Request) -> None:
         import torch
 
         self.request = request
         self.config = request.config
         self.dtype = getattr(torch, request.dtype)
         self.inputs = {n: self.tensor(v) for n, v in request.inputs.items() if v is not None}
-        self.module = self.make().to(self.dtype).eval()
-        held = {**self.neutral(), **request.weights}
-        arrays = layout.write(self.layouts(), held)
-        self.module.load_state_dict({n: self.tensor(a) for n, a in arrays.items()})
+
+    def prepare(self) -> None:
+        """What else a call needs, once the module is there."""
 
     @classmethod
     def refuses(cls, request: Request) -> str | None:
@@ -68,13 +84,15 @@ class TorchSubject:
         made = torch.from_numpy(np.array(array))
         return made.to(self.dtype) if made.is_floating_point() else made
 
-    def weights(self) -> dict[str, NDArray[Any]]:
-        """The canonical weights that the module's parameters hold."""
+    def held(self) -> dict[str, NDArray[Any]]:
+        """Every canonical weight that the module's parameters hold."""
         from conformance_adapters.torch_tape import to_numpy
 
-        arrays = {n: to_numpy(p) for n, p in self.module.state_dict().items()}
-        held = layout.read(self.layouts(), arrays)
-        return {n: a for n, a in held.items() if n in self.request.weights}
+        return layout.read(self.layouts(), {n: to_numpy(p) for n, p in self.module.state_dict().items()})
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """The canonical weights, of those that the request gave (the others stand for an absence)."""
+        return {n: a for n, a in self.held().items() if n in self.request.weights}
 
     def __call__(self) -> torch.Tensor:
         """The output, computed as a user computes it for inference."""

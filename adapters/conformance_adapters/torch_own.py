@@ -1,0 +1,156 @@
+"""PyTorch's own modules as they are met in a user's model: which canonical layer each is, with which config, and which
+canonical inputs the arguments of a call are."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from conformance.errors import Unsupported
+from conformance.trace import Request
+from conformance_adapters.torch_attention import MultiheadAttention
+from conformance_adapters.torch_nn import Conv2d, Gelu, LayerNorm, Linear, Lstm, Softmax
+from conformance_adapters.torch_subject import TorchSubject
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Arrays = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class OwnModule:
+    """One of PyTorch's modules: the subject that knows its layout, its config, and its inputs by canonical name."""
+
+    subject: type[TorchSubject]
+    config: Callable[[Any], dict[str, Any]]
+    inputs: Callable[[Any, Mapping[str, Any]], Arrays]
+
+
+def own(module: nn.Module) -> OwnModule | None:
+    """What `module` is, if it is one of PyTorch's own (a subclass may compute anything)."""
+    return _OWN.get(type(module))
+
+
+def around(module: nn.Module, inputs: Mapping[str, NDArray[Any]], dtype: str) -> TorchSubject:
+    """The subject that has `module`, ready to be called with canonical `inputs`."""
+    known = _OWN[type(module)]
+    request = Request(known.subject.layer, "", known.config(module), inputs, {}, dtype)
+    return known.subject.around(module, request)
+
+
+def held(module: nn.Module) -> dict[str, NDArray[Any]]:
+    """The canonical weights in `module`, in float64, in which PyTorch's two bias vectors add up exactly."""
+    from conformance import layout
+    from conformance_adapters.torch_tape import to_numpy
+
+    known = _OWN[type(module)]
+    subject = known.subject.__new__(known.subject)
+    subject.module, subject.config = module, known.config(module)
+    arrays = {n: to_numpy(p).astype("float64") for n, p in module.state_dict().items()}
+    return layout.read(subject.layouts(), arrays)
+
+
+def captured(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arrays:
+    """The canonical inputs, still tensors, that a call of `module` was given. Raises Unsupported."""
+    bound = inspect.signature(module.forward).bind(*args, **kwargs)
+    bound.apply_defaults()
+    return _OWN[type(module)].inputs(module, bound.arguments)
+
+
+def _refuse(condition: object, sentence: str) -> None:
+    if condition:
+        raise Unsupported(sentence)
+
+
+def _x(module: Any, given: Mapping[str, Any]) -> Arrays:
+    return {"x": next(iter(given.values()))}
+
+
+def _softmax(module: nn.Softmax) -> dict[str, Any]:
+    _refuse(module.dim is None, "torch.nn.Softmax without a dim guesses one: give it its dim")
+    return {"axis": module.dim}
+
+
+def _conv2d(module: nn.Conv2d) -> dict[str, Any]:
+    _refuse(module.padding_mode != "zeros", f"torch.nn.Conv2d with padding_mode={module.padding_mode!r}")
+    named = {"same": "same-upper", "valid": "valid"}
+    padding: Any = module.padding
+    return {
+        "strides": list(module.stride),
+        "padding": named[padding] if isinstance(padding, str) else [[p, p] for p in padding],
+        "dilation": list(module.dilation),
+        "groups": module.groups,
+    }
+
+
+def _channels_last(module: Any, given: Mapping[str, Any]) -> Arrays:
+    x = given["input"]
+    return {"x": (x if x.ndim == 4 else x[None]).permute(0, 2, 3, 1)}
+
+
+def _lstm(module: nn.LSTM) -> dict[str, Any]:
+    _refuse(module.num_layers != 1, f"torch.nn.LSTM of {module.num_layers} layers: give its layers one by one")
+    _refuse(module.bidirectional, "torch.nn.LSTM in both directions")
+    _refuse(module.proj_size, "torch.nn.LSTM with a projection")
+    return {"direction": "forward", "activation": "tanh", "recurrent_activation": "sigmoid"}
+
+
+def _states(module: Any, given: Mapping[str, Any]) -> Arrays:
+    x, states = given["input"], given["hx"]
+    _refuse(not isinstance(x, torch.Tensor), "a packed sequence: give it padded")
+    made = {"x": x if x.ndim == 3 else x[None] if module.batch_first else x[:, None]}
+    if not module.batch_first:
+        made["x"] = made["x"].transpose(0, 1)
+    for name, state in zip(("initial_hidden", "initial_cell"), states or (), strict=False):
+        made[name] = state.reshape(-1, state.shape[-1])
+    return made
+
+
+def _attention(module: nn.MultiheadAttention) -> dict[str, Any]:
+    _refuse(module.bias_k is not None, "torch.nn.MultiheadAttention with add_bias_kv")
+    _refuse(module.add_zero_attn, "torch.nn.MultiheadAttention with add_zero_attn")
+    return {"heads": module.num_heads}
+
+
+def _attended(module: Any, given: Mapping[str, Any]) -> Arrays:
+    """Its masks are true where a key is blocked; canonical masks are true where it is attended."""
+    query, key, value = given["query"], given["key"], given["value"]
+    _refuse(query.ndim != 3, "torch.nn.MultiheadAttention without a batch axis: give the inputs one")
+    made = {"query_input": query}
+    if key is not query:
+        made["key_input"] = key
+    if value is not key:
+        made["value_input"] = value
+    if not module.batch_first:
+        made = {n: x.transpose(0, 1) for n, x in made.items()}
+    masks = []
+    if given["key_padding_mask"] is not None:
+        masks.append(given["key_padding_mask"][:, None, None, :])
+    if given["attn_mask"] is not None:
+        mask = given["attn_mask"]
+        masks.append(mask[None, None] if mask.ndim == 2 else mask.unflatten(0, (-1, module.num_heads)))
+    if masks and all(m.dtype == torch.bool for m in masks):
+        made["mask"] = ~torch.stack(torch.broadcast_tensors(*masks)).any(0)
+    elif masks:
+        added = [torch.zeros(m.shape).masked_fill(m, -torch.inf) if m.dtype == torch.bool else m for m in masks]
+        made["mask"] = torch.stack(torch.broadcast_tensors(*added)).sum(0)
+    return made
+
+
+_OWN: Mapping[type[nn.Module], OwnModule] = {
+    nn.Linear: OwnModule(Linear, lambda module: {}, _x),
+    nn.LayerNorm: OwnModule(
+        LayerNorm, lambda module: {"axes": len(module.normalized_shape), "epsilon": module.eps}, _x
+    ),
+    nn.Softmax: OwnModule(Softmax, _softmax, _x),
+    nn.GELU: OwnModule(Gelu, lambda module: {"approximation": module.approximate}, _x),
+    nn.Conv2d: OwnModule(Conv2d, _conv2d, _channels_last),
+    nn.LSTM: OwnModule(Lstm, _lstm, _states),
+    nn.MultiheadAttention: OwnModule(MultiheadAttention, _attention, _attended),
+}
