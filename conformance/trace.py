@@ -18,11 +18,20 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Entry:
     """One tensor of a tape: the operation that made it (`aten.bmm.default`), its values, and the name
-    of the step that a recording says it is, if it says so."""
+    of the step that a recording says it is, if it says so.
+
+    `reads` are the positions on the tape of the tensors that the operation read, in ascending order: the
+    graph. A tensor that is not on the tape (an integer, a mask) passes on what it was made of itself.
+    `fixed` says that it was made of weights and constants alone, so that it is the same for every input.
+    `scope` is the module or node in which it was made, by the model's own name for it, or empty.
+    """
 
     operation: str
     array: NDArray[Any]
     hint: str | None = None
+    reads: tuple[int, ...] = ()
+    fixed: bool = False
+    scope: str = ""
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def save_trace(path: Path, trace: Trace) -> None:
     if trace.observed_output is not None:
         tensors["observed_output"] = trace.observed_output
     tensors |= {f"tape.{i}": e.array for i, e in enumerate(trace.tape)}
-    tape = [[e.operation, e.hint] for e in trace.tape]
+    tape = [[e.operation, e.hint, e.reads, e.fixed, e.scope] for e in trace.tape]
     save(
         path,
         tensors,
@@ -86,7 +86,10 @@ def save_trace(path: Path, trace: Trace) -> None:
 def load_trace(path: Path) -> Trace:
     """Read a trace; its tensors stay in the file."""
     tensors, meta = load(path)
-    tape = [Entry(operation, tensors[f"tape.{i}"], hint) for i, (operation, hint) in enumerate(meta["tape"])]
+    tape = [
+        Entry(operation, tensors[f"tape.{i}"], hint, tuple(reads), fixed, scope)
+        for i, (operation, hint, reads, fixed, scope) in enumerate(meta["tape"])
+    ]
     return Trace(
         output=tensors["output"],
         tape=tape,

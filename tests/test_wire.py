@@ -124,7 +124,7 @@ def test_a_trace(folder):
     trace = Trace(
         output=np.arange(3, dtype=np.float32),
         tape=[Entry("aten.bmm.default", np.ones((2, 2), np.float16)), Entry("recorded", np.array(2.5), "scores"),
-              *(Entry(f"op{i}", np.full(i, i, np.float32)) for i in range(12))],
+              *(Entry(f"op{i}", np.full(i, i, np.float32), None, (0, i), i == 3, f"layers.{i}") for i in range(12))],
         observed_output=np.array([[np.nan, -np.inf]]),
         weights={"attention.query_kernel": np.eye(2)},
         environment={"torch": "2.0"}, recorded=True, seconds=1.25,
@@ -133,7 +133,8 @@ def test_a_trace(folder):
     found = load_trace(folder / "a.trace")
     same(found.output, trace.output)
     same(found.observed_output, trace.observed_output)
-    assert [(e.operation, e.hint) for e in found.tape] == [(e.operation, e.hint) for e in trace.tape]
+    for field in ("operation", "hint", "reads", "fixed", "scope"):
+        assert [getattr(e, field) for e in found.tape] == [getattr(e, field) for e in trace.tape]
     for ours, theirs in zip(trace.tape, found.tape, strict=True):
         same(theirs.array, ours.array)
     assert list(found.weights) == ["attention.query_kernel"]

@@ -8,6 +8,9 @@ Fused kernels hide their steps. With `decomposed` they are switched off for the 
 them by PyTorch's own switch: scaled dot-product attention runs its mathematical form, the fast path of
 MultiheadAttention and of the transformer layers is off, oneDNN is off (its LSTM is one operation), and an
 operation that is a composition of others is taken apart (under `inference_mode` nothing else does that).
+
+Each entry says which entries its operation read (`conformance_adapters.torch_sources`), and in which module it
+ran, by the module's path in the outermost module that was called (`layers.7.linear1`).
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +27,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from conformance.trace import Entry
+from conformance_adapters.torch_sources import ModuleScope, Sources
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +41,8 @@ def record(function: Callable[[], Any], decomposed: bool = False) -> tuple[Any, 
     with ExitStack() as stack:
         if decomposed:
             stack.enter_context(unfused())
-        mode = stack.enter_context(_Recorder(decomposed))
+        scope = stack.enter_context(ModuleScope())
+        mode = stack.enter_context(_Recorder(decomposed, scope))
         output = function()
     return output, mode.entries
 
@@ -84,9 +90,11 @@ def tensors(value: Any) -> Iterator[torch.Tensor]:
 
 
 class _Recorder(TorchDispatchMode):
-    def __init__(self, decomposed: bool) -> None:
+    def __init__(self, decomposed: bool, scope: ModuleScope) -> None:
         super().__init__()
         self.decomposed = decomposed
+        self.scope = scope
+        self.sources = Sources(scope)
         self.entries: list[Entry] = []
 
     def __torch_dispatch__(
@@ -98,6 +106,14 @@ class _Recorder(TorchDispatchMode):
                 parts = func.decompose(*args, **kwargs)
             if parts is not NotImplemented:
                 return parts
+        read = self.sources.of(func, tensors((args, kwargs)))
         result = func(*args, **kwargs)
-        self.entries += [Entry(str(func), to_numpy(t)) for t in tensors(result) if t.is_floating_point()]
+        for tensor in tensors(result):
+            if tensor.is_floating_point():
+                self.sources.made(tensor, replace(read, positions=(len(self.entries),)))
+                made = Entry(str(func), to_numpy(tensor), None, read.positions, read.fixed, self.scope.path)
+                self.entries.append(made)
+            else:
+                self.sources.made(tensor, read)
+        self.sources.written(func, args, kwargs, read)
         return result

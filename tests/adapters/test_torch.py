@@ -394,6 +394,139 @@ def test_inference_mode_is_taken_apart_too():
     assert "aten._safe_softmax.default" in names
 
 
+# ------------------------------------------------------------------------------ what an operation read, and where
+def graph(tape):
+    """Each operation by its short name, with what it read."""
+    return [(e.operation.split(".")[1], e.reads) for e in tape]
+
+
+def test_an_operation_reads_what_made_its_operands():
+    x = torch.tensor([1.0, -4.0])
+
+    def function():
+        twice = x * 2
+        positive = twice > 0  # a mask is not on the tape, and is made of `twice`
+        return torch.where(positive, x.exp(), torch.zeros_like(x)) + twice
+
+    assert graph(record(function)[1]) == [
+        ("mul", ()),
+        ("exp", ()),
+        ("zeros_like", ()),
+        ("where", (0, 1, 2)),
+        ("add", (0, 3)),
+    ]
+
+
+def test_integers_and_shapes_pass_on_what_they_were_made_of():
+    x = torch.tensor([3.0, 1.0, 2.0])
+
+    def function():
+        order = (x * 2).argsort() + 1
+        return torch.ones(5)[order]
+
+    # The sorted values are on the tape, and nobody reads them.
+    assert graph(record(function)[1]) == [("mul", ()), ("sort", (0,)), ("ones", ()), ("index", (0, 2))]
+
+
+def test_a_view_reads_what_was_written_through_another():
+    x = torch.ones(3)
+
+    def function():
+        whole = torch.zeros(2, 3)
+        before = whole + 1
+        whole[1].copy_(x * 5)
+        return before, whole + 1, whole[0].sum()
+
+    assert graph(record(function)[1]) == [
+        ("zeros", ()),
+        ("add", (0,)),
+        ("select", (0,)),
+        ("mul", ()),
+        ("copy_", (2, 3)),
+        ("add", (0, 4)),
+        ("select", (0, 4)),
+        ("sum", (6,)),
+    ]
+
+
+def test_an_operation_in_place_and_one_with_out_are_read_afterwards():
+    x = torch.ones(3)
+
+    def function():
+        y = x + 1
+        kept = torch.empty(3)
+        torch.exp(y, out=kept)
+        y.mul_(10)
+        return y + kept
+
+    tape = record(function)[1]
+    assert [name for name, _ in graph(tape)] == ["add", "empty", "exp", "mul_", "add"]
+    assert [tape[3].reads, tape[4].reads] == [(0,), (2, 3)]
+
+
+def test_storage_that_is_used_again_reads_nothing_of_its_former_tensor():
+    x = torch.ones(7)
+
+    def function():
+        for _ in range(20):
+            y = x + 1
+            y.mul_(2)
+            del y
+        return x * 3
+
+    assert graph(record(function)[1])[-1] == ("mul", ())
+
+
+class _Block(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.ReLU())
+        self.register_buffer("table", torch.ones(3))
+
+    def forward(self, x):
+        return self.layers(x) + self.table.exp() * torch.tensor(2.0)
+
+
+def test_the_module_in_which_an_operation_ran_and_what_is_made_of_weights_alone():
+    block, x = _Block(), torch.ones(2, 3)
+    with torch.no_grad():
+        tape = record(lambda: block(x), decomposed=True)[1]
+    named = {e.operation.split(".")[1]: (e.scope, e.fixed) for e in tape}
+    assert named["t"] == ("layers.0", True)
+    assert named["addmm"] == ("layers.0", False)
+    assert named["relu"] == ("layers.1", False)
+    assert named["exp"] == ("", True)
+    assert named["mul"] == ("", True)
+    assert named["add"] == ("", False)
+
+
+def test_random_numbers_are_not_fixed():
+    assert [e.fixed for e in record(lambda: torch.rand(3) + torch.ones(3))[1]] == [False, True, False]
+
+
+def test_a_module_that_raises_leaves_no_hook_and_no_scope():
+    class Raises(torch.nn.Module):
+        def forward(self, x):
+            raise ValueError
+
+    class Catches(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = torch.nn.Sequential(Raises())
+
+        def forward(self, x):
+            try:
+                self.inner(x)
+            except ValueError:
+                return x + 1
+
+    before = dict(torch.nn.modules.module._global_forward_hooks), dict(torch.nn.modules.module._global_forward_pre_hooks)
+    tape = record(lambda: Catches()(torch.ones(2)) * 2)[1]
+    assert [e.scope for e in tape if e.operation.startswith(("aten.add", "aten.mul"))] == ["", ""]
+    after = torch.nn.modules.module._global_forward_hooks, torch.nn.modules.module._global_forward_pre_hooks
+    assert before == after
+
+
 # ------------------------------------------------------------------------------ a fixture's module
 SOURCE = """
 import torch
