@@ -239,8 +239,9 @@ class OnnxRuntimeAdapter(FrameworkAdapter):
     def table(self) -> Sequence[type[Subject]]:
         """The subjects, imported when they are asked for: `list` names adapters and needs none."""
         from conformance_adapters.onnx_attention import SUBJECTS
+        from conformance_adapters.onnx_rotary import SUBJECTS as ROTARY
 
-        return (*SUBJECTS, MatMulAdd, Gemm, LayerNormalization, Softmax, Gelu, Lstm, Conv)
+        return (*SUBJECTS, *ROTARY, MatMulAdd, Gemm, LayerNormalization, Softmax, Gelu, Lstm, Conv)
 
     def start(self) -> Mapping[str, str]:
         """Import onnxruntime and onnx."""

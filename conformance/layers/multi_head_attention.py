@@ -56,24 +56,40 @@ def value(
     return projected(value_input, value_kernel, value_bias)
 
 
-def turned(x: Array, heads: int, config: dict[str, Any] | bool) -> Array:
-    """`batch time hdim` split into heads, each feature pair turned by its position's angle."""
+def turned(x: Array, heads: int, config: dict[str, Any] | bool, base: float | str, pairing: str, way: str) -> Array:
+    """`batch time hdim` split into heads, each feature pair turned by its position's angle.
+
+    `base`, `pairing` and `way` are the conventions `rope.base`, `rope.pairing` and `rope.direction`.
+    """
     options = {"base": 10000.0, "dim": None, "pairing": "half-split", **(config if isinstance(config, dict) else {})}
     by_time = np.swapaxes(split(x, heads), 1, 2)
-    angles = rotary.angles(by_time, options["base"], options["dim"])
-    return np.swapaxes(rotary.rotated(by_time, angles, options["pairing"]), 1, 2)
+    angles = rotary.angles(by_time, options["base"], options["dim"], rope_base=base)
+    by_time = rotary.rotated(by_time, angles, options["pairing"], rope_pairing=pairing, rope_direction=way)
+    return np.swapaxes(by_time, 1, 2)
 
 
 def rotated_query(
-    query: Float[Array, "batch query hdim"], heads: int, rotary: dict[str, Any]
+    query: Float[Array, "batch query hdim"],
+    heads: int,
+    rotary: dict[str, Any],
+    *,
+    rope_base: float | str = "<config>",
+    rope_pairing: str = "<config>",
+    rope_direction: str = "+sin",
 ) -> Float[Array, "batch head query dim"]:
-    return turned(query, heads, rotary)
+    return turned(query, heads, rotary, rope_base, rope_pairing, rope_direction)
 
 
 def rotated_key(
-    key: Float[Array, "batch key kv_hdim"], kv_heads: int, rotary: dict[str, Any]
+    key: Float[Array, "batch key kv_hdim"],
+    kv_heads: int,
+    rotary: dict[str, Any],
+    *,
+    rope_base: float | str = "<config>",
+    rope_pairing: str = "<config>",
+    rope_direction: str = "+sin",
 ) -> Float[Array, "batch kv_head key dim"]:
-    return turned(key, kv_heads, rotary)
+    return turned(key, kv_heads, rotary, rope_base, rope_pairing, rope_direction)
 
 
 def scores(

@@ -17,6 +17,7 @@ NOT_REPLAYED = {
 }
 
 HEADS = {"query_kernel": drawn(1, 4, 8), "key_kernel": drawn(2, 4, 4), "value_kernel": drawn(3, 4, 6)}
+ROTATED = {"query_kernel": drawn(1, 4, 8), "key_kernel": drawn(2, 4, 8), "value_kernel": drawn(3, 4, 6)}  # two pairs
 SHORT = {"query_input": drawn(0, 2, 3, 4), "key_input": drawn(1, 2, 5, 4)}
 PADDED = {"query_input": drawn(0, 2, 5, 4), "mask": np.array([[1, 1, 1, 1, 0], [0, 0, 0, 0, 0]], bool)}
 # Each layer's cases: inputs, weights, config. A convention must show in one of them.
@@ -35,6 +36,7 @@ CASES = {
     "multi_head_attention": [
         (PADDED, HEADS, {"heads": 4, "kv_heads": 2, "softcap": 1.5}),
         (SHORT, HEADS, {"heads": 4, "kv_heads": 2, "causal": "top-left"}),
+        (SHORT, ROTATED, {"heads": 2, "rotary": {"base": 10000.0, "pairing": "half-split"}}),
     ],
     "rotary_embedding": [({"x": drawn(0, 2, 5, 2, 6)}, {}, {"dim": 4})],
     "linear": [({"x": drawn(0, 2, 3)}, {"kernel": drawn(1, 3, 4)}, {})],
@@ -99,7 +101,9 @@ def test_a_replay_of_the_vocabulary_is_one_that_the_oracle_can_do(layer, identif
 
 
 def fits(layer, case, choice):
-    """A mask's axes can be exchanged only where there are as many queries as keys."""
+    """A mask's axes can be exchanged only where there are as many queries as keys; rotation splits the heads itself."""
+    if "attention_head_split" in choice:
+        return "rotary" not in case[2]
     return choice != {"attention_mask_axis": "query"} or "key_input" not in case[0]
 
 
@@ -138,5 +142,6 @@ def test_the_canonical_value_said_aloud_changes_nothing(layer, keyword, canonica
 def test_the_configs_own_value_said_aloud_changes_nothing(layer, keyword):
     for case in CASES[layer]:
         full = get_layer(layer).complete(case[2])
-        own = CONFIG if keyword == "norm_axes" else full[NAMED_IN_CONFIG[keyword]]
+        full |= full.get("rotary") or {}
+        own = CONFIG if keyword == "norm_axes" else full.get(NAMED_IN_CONFIG[keyword], CONFIG)
         assert changed(layer, case, {keyword: own}) is None

@@ -101,7 +101,7 @@ class QueryNotRotated(Attention):
         return query
 
 
-@CORPUS.plant(ROTARY, "rotated_query", also=("rotated_key",))
+@CORPUS.plant(ROTARY, "rotated_query", {"rope.pairing": "interleaved"}, also=("rotated_key",))
 class RotatedInInterleavedPairs(Attention):
     def rotated(self, x: Tensor) -> Tensor:
         angles = self.angles(x).repeat_interleave(2, dim=-1)
@@ -109,7 +109,7 @@ class RotatedInInterleavedPairs(Attention):
         return x * angles.cos() + turned * angles.sin()
 
 
-@CORPUS.plant(ROTARY, "rotated_query", also=("rotated_key",))
+@CORPUS.plant(ROTARY, "rotated_query", {"rope.direction": "-sin"}, also=("rotated_key",))
 class RotatedTheOtherWay(Attention):
     def angles(self, x: Tensor) -> Tensor:
         return -super().angles(x)
