@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from conformance.subject import Live
     from conformance.trace import Entry, Request, Trace
 
 
@@ -281,6 +283,19 @@ class TorchAdapter(FrameworkAdapter):
         from conformance_adapters.torch_attention import SUBJECTS
 
         return (*SUBJECTS, Linear, LayerNorm, Softmax, Gelu, Lstm, Conv2d, PaddedConv2d)
+
+    def owns(self, subject: Any) -> bool:
+        """A module, an exported program or its file."""
+        if isinstance(subject, Path):
+            return subject.suffix == ".pt2"
+        kinds = {(c.__module__.partition(".")[0], c.__name__) for c in type(subject).__mro__}
+        return ("torch", "Module") in kinds or ("torch", "ExportedProgram") in kinds
+
+    def open(self, subject: Any) -> Live:
+        """What a user hands over, ready to be run."""
+        from conformance_adapters.torch_live import opened
+
+        return opened(subject)
 
     def start(self) -> Mapping[str, str]:
         """Import torch."""

@@ -1,0 +1,159 @@
+"""Subjects by name: a file that holds a model, or `file.py:Name`; and the adapter to which a subject belongs."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conformance.adapter import adapter_names, load, missing
+from conformance.errors import ConformanceError
+from conformance.layer import nearest
+from conformance.subject import Live, Opener
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def opened(subject: Any, adapter: str | None = None) -> Live:
+    """`subject` ready to be run, by the adapter that it belongs to or the one that is named.
+
+    A string is a path, or `file.py:Name`. Raises ConformanceError where no adapter takes it.
+    """
+    name = None
+    if isinstance(subject, str | os.PathLike):
+        text = os.fspath(subject)
+        file, colon, attribute = text.rpartition(":")
+        if colon and file.endswith(".py"):
+            subject, name = from_file(Path(file), attribute), attribute
+        else:
+            subject = Path(text)
+            if not subject.exists():
+                raise ConformanceError(f"{text}: there is no such file; a class or function is `file.py:Name`")
+            if subject.suffix == ".py":
+                raise ConformanceError(f"{text}: say which object in it, as in {text}:{_example(subject)}")
+    found = _opener(subject, adapter)
+    live = found.open(subject)
+    if name is not None:
+        live.name = name
+    return live
+
+
+def _opener(subject: Any, adapter: str | None) -> Opener:
+    names = adapter_names()
+    if adapter is not None:
+        family = [n for n in names if n == adapter or n.startswith(f"{adapter}-")]
+        chosen = [load(n) for n in family or [adapter]]
+        able = [a for a in chosen if isinstance(a, Opener)]
+        if not able:
+            raise ConformanceError(f"the adapter {adapter!r} runs its own layers only: it takes no subject")
+        owning = [a for a in able if a.owns(subject)] or able
+        absent = missing(owning[0])
+        if absent is not None:
+            raise ConformanceError(f"{absent} is not installed: {owning[0].install}")
+        return owning[0]
+    absent_ones = []
+    for candidate in map(load, names):
+        if isinstance(candidate, Opener) and candidate.owns(subject):
+            absent = missing(candidate)
+            if absent is None:
+                return candidate
+            absent_ones.append(f"{absent} is not installed: {candidate.install}")
+    if absent_ones:
+        raise ConformanceError(f"{_said(subject)} needs a framework that is not there: {'; '.join(absent_ones)}")
+    if callable(subject) and not isinstance(subject, type):
+        raise ConformanceError(
+            f"{_said(subject)} is a plain function: say whose tensors it takes with `adapter` ({', '.join(names)})"
+        )
+    raise ConformanceError(
+        f"{_said(subject)} is nothing that an installed adapter takes: a module or layer, a model file "
+        "(.onnx, .keras, .pt2, .mat), a `file.py:Name`, or a function with `adapter`"
+    )
+
+
+def _said(subject: Any) -> str:
+    if isinstance(subject, Path):
+        return str(subject)
+    return str(getattr(subject, "__qualname__", None) or f"a {type(subject).__qualname__}")
+
+
+def from_file(path: Path, attribute: str) -> Any:
+    """What `attribute` of the Python file `path` stands for: an object, a class (made without arguments), or a
+    function without parameters (called); any other function is the subject itself.
+
+    Raises ConformanceError where it is not there or cannot be made.
+    """
+    value: Any = _executed(path)
+    for part in attribute.split("."):
+        if not hasattr(value, part):
+            names = [n for n, v in vars(value).items() if not n.startswith("_") and callable(v)]
+            raise ConformanceError(f"{path}: there is no {attribute!r}{nearest(part, names)}; it has {_listed(names)}")
+        value = getattr(value, part)
+    if not inspect.isclass(value) and not inspect.isfunction(value):
+        return value
+    parameters = _parameters(value)
+    needed = [
+        n for n, p in parameters.items() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    if inspect.isfunction(value) and parameters:
+        return value
+    if needed:
+        raise ConformanceError(
+            f"{path}: {attribute} needs {', '.join(needed)} to be made; write a function without parameters that "
+            f"returns one, and name that function instead"
+        )
+    try:
+        return value()
+    except ConformanceError:
+        raise
+    except Exception as error:  # of the user's code
+        raise ConformanceError(f"{path}: {attribute}() raised {type(error).__name__}: {error}") from error
+
+
+def _parameters(value: Any) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(value).parameters
+    except (TypeError, ValueError):
+        return {}
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:12]) or "nothing that could be called"
+
+
+def _example(path: Path) -> str:
+    import ast
+
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError):
+        return "Name"
+    names = [n.name for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef)]
+    return names[-1] if names else "Name"
+
+
+def _executed(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ConformanceError(f"{path}: there is no such file")
+    name = f"conformance_source_{path.stem}_{sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConformanceError(f"{path}: it is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses and pickles look for it
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)  # what stands beside it can be imported, as when Python runs it
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # of the user's code
+        line = getattr(error, "lineno", None)
+        where = f"{path}, line {line}" if line else str(path)
+        raise ConformanceError(f"{where}: it cannot be run: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(folder)
+    return module
