@@ -8,29 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.nn.modules import module as torch_module
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from conformance_adapters.provenance import Source, joined
+
 _LITERALS = (torch.ops.aten.lift_fresh.default, torch.ops.aten.lift_fresh_copy.default)  # `torch.tensor([1.0])`
-
-
-@dataclass(frozen=True)
-class Source:
-    """Positions on the tape, ascending, and whether nothing but weights and constants is behind them."""
-
-    positions: tuple[int, ...]
-    fixed: bool
-
-
-def joined(sources: Iterable[Source]) -> Source:
-    """What is made of all of `sources`; what is made of nothing is a constant."""
-    found = list(sources)
-    positions = {p for source in found for p in source.positions}
-    return Source(tuple(sorted(positions)), all(s.fixed for s in found))
 
 
 class ModuleScope:

@@ -145,3 +145,50 @@ def test_an_algorithm_that_the_device_lacks_falls_back_as_it_does_unrecorded():
     output, _ = record(jax.nn.dot_product_attention, x, x, x)
     assert output.dtype == jnp.float16
     assert np.array_equal(output, jax.nn.dot_product_attention(x, x, x))
+
+
+# -- what an operation read ---------------------------------------------------------------------------------------
+def graph(function, *arguments):
+    """Each operation by its primitive, with what it read."""
+    return [(e.operation.split("/")[-1], e.reads) for e in record(function, *arguments)[1]]
+
+
+def test_an_operation_reads_what_made_its_operands_through_masks_and_calls():
+    def function(x):
+        twice = x * 2
+        masked = jnp.where(twice > 0, jax.jit(jnp.exp)(x), x)  # the mask is made of `twice`
+        return masked + twice
+
+    assert graph(function, X) == [
+        ("mul", ()),
+        ("exp", ()),
+        ("select_n", (0, 1)),
+        ("add", (0, 2)),
+    ]
+
+
+def test_a_scan_reads_its_carry_from_the_iteration_before():
+    got = graph(lambda x: lax.scan(lambda c, a: (c * 2 + a, c), x[0] + 1, x * 3)[1], X)
+    names = [name for name, _ in got]
+    first, triple = names.index("add"), len(names) - 1 - names[::-1].index("mul")
+    muls = [i for i, name in enumerate(names) if name == "mul"]
+    triple, muls = muls[0], muls[1:]
+    adds = [i for i, name in enumerate(names) if name == "add"][1:]
+    assert [got[i][1] for i in muls] == [(first,), (adds[0],), (adds[1],)]
+    assert [got[i][1] for i in adds] == [(triple, m) for m in muls]
+    carry, stacked = [reads for name, reads in got if name == "scan"]
+    assert (carry, stacked) == ((adds[2],), (first, adds[0], adds[1]))
+
+
+def test_a_loop_reads_its_carry_from_the_round_before():
+    got = graph(lambda x: lax.while_loop(lambda v: v[0] < 3, lambda v: v * 2, x + 0), X)
+    muls = [reads for name, reads in got if name == "mul"]
+    positions = [i for i, (name, _) in enumerate(got) if name == "mul"]
+    assert muls[1:] == [(p,) for p in positions[:-1]]
+
+
+def test_what_is_closed_over_beside_arguments_is_fixed():
+    weight = jnp.ones((3, 3), jnp.float32)
+    fixed = {e.operation: e.fixed for e in record(lambda x: x @ jnp.exp(weight), X)[1]}
+    assert fixed == {"exp": True, "dot_general": False}
+    assert [e.fixed for e in record(lambda: X * 2)[1]] == [False]

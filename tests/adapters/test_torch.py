@@ -520,11 +520,11 @@ def test_a_module_that_raises_leaves_no_hook_and_no_scope():
             except ValueError:
                 return x + 1
 
-    before = dict(torch.nn.modules.module._global_forward_hooks), dict(torch.nn.modules.module._global_forward_pre_hooks)
+    hooks = torch.nn.modules.module
+    before = dict(hooks._global_forward_hooks), dict(hooks._global_forward_pre_hooks)
     tape = record(lambda: Catches()(torch.ones(2)) * 2)[1]
     assert [e.scope for e in tape if e.operation.startswith(("aten.add", "aten.mul"))] == ["", ""]
-    after = torch.nn.modules.module._global_forward_hooks, torch.nn.modules.module._global_forward_pre_hooks
-    assert before == after
+    assert before == (hooks._global_forward_hooks, hooks._global_forward_pre_hooks)
 
 
 # ------------------------------------------------------------------------------ a fixture's module
