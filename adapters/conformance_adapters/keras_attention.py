@@ -56,10 +56,10 @@ class AttentionLayer(KerasSubject):
         self.heads, self.kv_heads = config["heads"], config["kv_heads"] or config["heads"]
         # The layer always projects its output: an identity stands for the absence of a projection, exactly.
         self.output_kernel = weights.get("output_kernel", np.eye(self.merged_width(request)))
-        self.attention = self.build()
+        self.instance = self.build()
         query, value, key = (self.input_named(n) for n in ("query_input", "value_input", "key_input"))
-        self.attention.build(tuple(query.shape), tuple(value.shape), tuple(key.shape))
-        self.load(self.attention, {**weights, "output_kernel": self.output_kernel}, **self.sizes())
+        self.instance.build(tuple(query.shape), tuple(value.shape), tuple(key.shape))
+        self.load(self.instance, {**weights, "output_kernel": self.output_kernel}, **self.sizes())
 
     @staticmethod
     def merged_width(request: Request) -> int:
@@ -91,7 +91,7 @@ class AttentionLayer(KerasSubject):
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """The canonical weights, read back out of the layer."""
-        return self.read(self.attention, **self.sizes())
+        return self.read(self.instance, **self.sizes())
 
     def mask(self) -> Any:
         """The mask in a shape that the layer takes: `batch query key`, or with heads where they differ in it."""
@@ -103,7 +103,7 @@ class AttentionLayer(KerasSubject):
 
     def __call__(self) -> Any:
         """The output, `batch query out`."""
-        return self.attention(
+        return self.instance(
             self.input_named("query_input"),
             self.input_named("value_input"),
             key=self.input_named("key_input"),

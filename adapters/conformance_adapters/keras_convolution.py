@@ -39,7 +39,7 @@ class Conv2D(KerasSubject):
 
         super().__init__(request)
         config, kernel = request.config, request.weights["kernel"]
-        self.conv = layers.Conv2D(
+        self.instance = layers.Conv2D(
             kernel.shape[-1],
             kernel.shape[:2],
             strides=config["strides"],
@@ -51,16 +51,16 @@ class Conv2D(KerasSubject):
             dtype=request.dtype,
             name="conv2d",
         )
-        self.conv.build((None, None, None, request.inputs["x"].shape[-1]))
-        self.load(self.conv, request.weights)
+        self.instance.build((None, None, None, request.inputs["x"].shape[-1]))
+        self.load(self.instance, request.weights)
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """The canonical weights, read back out of the layer."""
-        return self.read(self.conv)
+        return self.read(self.instance)
 
     def __call__(self) -> Any:
         """The output, `batch height width out`."""
-        return self.conv(self.given["x"], training=False)
+        return self.instance(self.given["x"], training=False)
 
 
 class PaddedConv2D(Conv2D):
@@ -87,7 +87,7 @@ class PaddedConv2D(Conv2D):
 
     def __call__(self) -> Any:
         """The output, `batch height width out`."""
-        return self.conv(self.pad(self.given["x"]), training=False)
+        return self.instance(self.pad(self.given["x"]), training=False)
 
 
 def _largest(size: Any) -> int:

@@ -44,17 +44,17 @@ class Dense(KerasSubject):
 
         super().__init__(request)
         width, units = request.weights["kernel"].shape
-        self.dense = layers.Dense(units, use_bias="bias" in request.weights, dtype=request.dtype, name="dense")
-        self.dense.build((None, width))
-        self.load(self.dense, request.weights)
+        self.instance = layers.Dense(units, use_bias="bias" in request.weights, dtype=request.dtype, name="dense")
+        self.instance.build((None, width))
+        self.load(self.instance, request.weights)
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """The canonical weights, read back out of the layer."""
-        return self.read(self.dense)
+        return self.read(self.instance)
 
     def __call__(self) -> Any:
         """The output, `... out`."""
-        return self.dense(self.given["x"], training=False)
+        return self.instance(self.given["x"], training=False)
 
 
 class LayerNormalization(KerasSubject):
@@ -70,7 +70,7 @@ class LayerNormalization(KerasSubject):
         from keras import layers
 
         super().__init__(request)
-        self.norm = layers.LayerNormalization(
+        self.instance = layers.LayerNormalization(
             axis=list(range(-request.config["axes"], 0)),
             epsilon=request.config["epsilon"],
             scale="scale" in request.weights,
@@ -78,16 +78,16 @@ class LayerNormalization(KerasSubject):
             dtype=request.dtype,
             name="layer_normalization",
         )
-        self.norm.build(request.inputs["x"].shape)
-        self.load(self.norm, request.weights)
+        self.instance.build(request.inputs["x"].shape)
+        self.load(self.instance, request.weights)
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """The canonical weights, read back out of the layer."""
-        return self.read(self.norm)
+        return self.read(self.instance)
 
     def __call__(self) -> Any:
         """The normalised input, scaled and shifted."""
-        return self.norm(self.given["x"], training=False)
+        return self.instance(self.given["x"], training=False)
 
 
 class Softmax(KerasSubject):
@@ -101,11 +101,11 @@ class Softmax(KerasSubject):
         from keras import layers
 
         super().__init__(request)
-        self.softmax = layers.Softmax(axis=request.config["axis"], dtype=request.dtype, name="softmax")
+        self.instance = layers.Softmax(axis=request.config["axis"], dtype=request.dtype, name="softmax")
 
     def __call__(self) -> Any:
         """The softmax along the configured axis."""
-        return self.softmax(self.given["x"], training=False)
+        return self.instance(self.given["x"], training=False)
 
 
 class Gelu(KerasSubject):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from conformance.layout import Parameter
-from conformance_adapters.keras_subject import KerasSubject
+from conformance_adapters.keras_subject import KerasSubject, seen_as
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,15 +42,11 @@ class LSTM(KerasSubject):
     )
 
     def __init__(self, request: Request) -> None:
-        super().__init__(request)
-        self.lstm = self.build(unroll=False)
-
-    def build(self, unroll: bool) -> Any:
-        """The layer with its weights loaded. `unroll` makes one operation per time step instead of a loop."""
         from keras import layers
 
-        config, weights = self.request.config, self.request.weights
-        lstm = layers.LSTM(
+        super().__init__(request)
+        config, weights = request.config, request.weights
+        self.instance = layers.LSTM(
             weights["recurrent_kernel"].shape[0],
             activation=config["activation"],
             recurrent_activation=config["recurrent_activation"],
@@ -58,41 +54,48 @@ class LSTM(KerasSubject):
             recurrent_initializer="zeros",  # overwritten; the default's QR factorisation has no narrow formats
             return_sequences=True,
             go_backwards=config["direction"] == "reverse",
-            unroll=unroll,
-            dtype=self.request.dtype,
+            dtype=request.dtype,
             name="lstm",
         )
-        lstm.build(self.request.inputs["x"].shape)
-        self.load(lstm, weights)
-        return lstm
+        self.instance.build(request.inputs["x"].shape)
+        self.load(self.instance, weights)
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """The canonical weights, read back out of the layer."""
-        return self.read(self.lstm)
+        return self.read(self.instance)
 
     def initial_state(self) -> list[Any] | None:
         """Hidden state and cell, zeros for one that is not given, or None where neither is."""
         names = ("initial_hidden", "initial_cell")
         if not any(n in self.given for n in names):
             return None
-        zeros = self.tensor(np.zeros((len(self.request.inputs["x"]), self.lstm.units)))
+        zeros = self.tensor(np.zeros((len(self.request.inputs["x"]), self.instance.units)))
         return [self.given.get(n, zeros) for n in names]
 
     def observed(self) -> Callable[[], Any]:
-        """On TensorFlow the unrolled layer: its loop is one operation of the graph, of which the inside is hidden."""
-        if self.backend != "tensorflow":
-            return self
-        unrolled = self.build(unroll=True)
-        return lambda: self.call(unrolled)
-
-    def call(self, lstm: Any) -> Any:
-        """The output of `lstm`, `batch time unit` in input time order."""
-        from keras import ops
-
-        output = lstm(self.given["x"], initial_state=self.initial_state(), training=False)
-        # go_backwards returns the time steps in the order in which it walked through them: put back here.
-        return ops.flip(output, axis=1) if lstm.go_backwards else output
+        """On TensorFlow the layer unrolled: its loop is one operation of the graph, of which the inside is hidden."""
+        return unrolled(self) if self.backend == "tensorflow" else self
 
     def __call__(self) -> Any:
         """The output, `batch time unit` in input time order."""
-        return self.call(self.lstm)
+        from keras import layers, ops
+
+        with seen_as(layers.RNN, only=self.instance, return_sequences=True):
+            output = self.instance(self.given["x"], initial_state=self.initial_state(), training=False)
+        if self.instance.return_state:
+            output = output[0]
+        # go_backwards returns the time steps in the order in which it walked through them: put back here.
+        return ops.flip(output, axis=1) if self.instance.go_backwards else output
+
+
+def unrolled(function: Callable[[], Any]) -> Callable[[], Any]:
+    """`function`, in which every recurrent layer has an operation per time step instead of a loop: the output is the
+    same to the bit."""
+
+    def call() -> Any:
+        from keras import layers
+
+        with seen_as(layers.RNN, unroll=True):
+            return function()
+
+    return call

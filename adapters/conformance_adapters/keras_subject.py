@@ -6,8 +6,10 @@ without an import, what that back end is known not to have.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+from unittest.mock import patch
 
 import numpy as np
 
@@ -21,9 +23,13 @@ if TYPE_CHECKING:
 
 
 class KerasSubject(DeclaredSubject):
-    """One of Keras's own layers or functions. `parameters` are named by path below the layer (`query/kernel`)."""
+    """One of Keras's own layers or functions. `parameters` are named by path below the layer (`query/kernel`).
+
+    `instance` is the Keras layer, where there is one.
+    """
 
     backend: ClassVar[str] = ""
+    instance: Any = None
 
     @classmethod
     def on(cls, backend: str) -> type[KerasSubject]:
@@ -33,6 +39,14 @@ class KerasSubject(DeclaredSubject):
     def __init__(self, request: Request) -> None:
         self.request = request
         self.given = {name: self.tensor(array) for name, array in request.inputs.items()}
+
+    @classmethod
+    def around(cls, layer: Any, request: Request) -> Self:
+        """The subject that has the user's own `layer`; the request's inputs and config say how it is called."""
+        made = cls.__new__(cls)
+        KerasSubject.__init__(made, request)
+        made.instance = layer
+        return made
 
     def tensor(self, array: NDArray[Any]) -> Any:
         """A Keras tensor: floating point in the request's dtype, bool and int as they are."""
@@ -65,6 +79,28 @@ class KerasSubject(DeclaredSubject):
     def __call__(self) -> Any:
         """The output for the request's inputs, in canonical axes."""
         raise NotImplementedError
+
+
+@contextmanager
+def seen_as(kind: type, only: Any = None, **attributes: Any) -> Iterator[None]:
+    """While this holds, the `attributes` of instances of `kind` (or of `only` one of them) read as given.
+
+    No instance is changed: a property of the class stands in front of what the instance holds.
+    """
+
+    def property_of(name: str, value: Any) -> property:
+        def get(self: Any) -> Any:
+            return value if only is None or self is only else self.__dict__[name]
+
+        def put(self: Any, new: Any) -> None:
+            self.__dict__[name] = new
+
+        return property(get, put)
+
+    with ExitStack() as stack:
+        for name, value in attributes.items():
+            stack.enter_context(patch.object(kind, name, property_of(name, value), create=True))
+        yield
 
 
 def below(layer: Any, variable: Any) -> str:
