@@ -62,11 +62,28 @@ def check(
     Raises ConformanceError where something that was given does not fit, or what is needed cannot be found.
     What the subject itself raises is the case's status `error`.
     """
+    return checked_run(
+        subject,
+        layer,
+        inputs=inputs,
+        weights=weights,
+        config=config,
+        adapter=adapter,
+        dtype=dtype,
+        call=call,
+        decomposed=decomposed,
+    ).cases[0]
+
+
+def checked_run(subject: Any, layer: str, **options: Any) -> Run:
+    """As `check`: a run of the one case, with the environment that it ran in."""
     clock = time.perf_counter()
-    live = opened(subject, adapter)
-    case = Checked(live, layer, _arrays(inputs, "inputs"), _arrays(weights, "weights"), config, dtype, call, decomposed)
-    made, _ = case.judged()
-    return replace_seconds(made, time.perf_counter() - clock)
+    live = opened(subject, options.pop("adapter", None))
+    inputs, weights = (_arrays(options.pop(n, None), n) for n in ("inputs", "weights"))
+    through = options.pop("call", None)
+    case, trace = Checked(live, layer, inputs, weights, through=through, **options).judged()
+    seconds = time.perf_counter() - clock
+    return run_of([replace_seconds(case, seconds)], trace.environment if trace is not None else {}, seconds)
 
 
 def assert_conforms(subject: Any, layer: str, **options: Any) -> None:

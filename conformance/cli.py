@@ -18,7 +18,7 @@ from conformance.errors import ConformanceError
 if TYPE_CHECKING:
     from conformance.result import Case, Run
 
-LISTS = ("layers", "adapters", "fixtures", "conventions", "divergences")
+LISTS = ("layers", "adapters", "fixtures", "conventions", "divergences", "discrimination")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -72,11 +72,34 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--timeout", metavar="SECONDS", type=_positive(float), help="how long one case may take in its framework"
     )
-    run.add_argument("--json", metavar="FILE", type=Path, help="write the result as JSON")
-    run.add_argument("--html", metavar="FILE", type=Path, help="write the result as one HTML page")
+    _files(run)
+
+    check = _command(
+        commands,
+        "check",
+        _check,
+        "Put a module, a function or a model file beside a canonical layer; without --layer, every layer in it.",
+    )
+    check.epilog = run.epilog
+    check.add_argument(
+        "subject", metavar="SUBJECT", help="file.py:Name, or a file that ends in .onnx, .keras, .pt2 or .mat"
+    )
+    check.add_argument("--layer", metavar="LAYER", help="the layer that it should be, as `list layers` gives it")
+    check.add_argument(
+        "--config", metavar="K=V", action="append", default=[], help="the layer's config, heads=8 (repeatable)"
+    )
+    for name, what in (("weights", "the oracle's weights"), ("inputs", "the inputs")):
+        check.add_argument(f"--{name}", metavar="FILE", type=Path, help=f"{what}, by name: .safetensors, .npz or .mat")
+    check.add_argument("--adapter", metavar="ADAPTER", help="whose tensors a plain function takes; Keras's back end")
+    check.add_argument("--dtype", metavar="DTYPE", help="float64, float32, bfloat16 or float16 (the subject's own)")
+    check.add_argument("--decomposed", action="store_true", help="watch the framework's unfused form, where it has one")
+    _files(check)
 
     listing = _command(
-        commands, "list", _list, "List the layers, adapters, fixtures, conventions or known divergences."
+        commands,
+        "list",
+        _list,
+        "List the layers, adapters, fixtures, conventions, known divergences, or what the fixtures tell apart.",
     )
     listing.add_argument("what", choices=LISTS, help="what to list")
 
@@ -97,6 +120,11 @@ def _command(
     made.set_defaults(function=function)
     made.add_argument("--debug", action="store_true", help="show a traceback where something goes wrong")
     return made
+
+
+def _files(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", metavar="FILE", type=Path, help="write the result as JSON")
+    command.add_argument("--html", metavar="FILE", type=Path, help="write the result as one HTML page")
 
 
 def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
@@ -137,6 +165,49 @@ def _run(options: argparse.Namespace) -> int:
     for name, path in files.items():
         write(name, result, path)
     return _exit_code(result, options.adapter)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from conformance.isolation import checked
+    from conformance.layers import get_layer
+    from conformance.report import load, write
+
+    files = {name: path for name in ("json", "html") if (path := getattr(options, name)) is not None}
+    _check_writable(files)
+    if options.layer is None and (options.config or options.weights):
+        raise ConformanceError("--config and --weights belong to one layer: name it with --layer")
+    if options.layer is not None and options.layer != "sequential":
+        get_layer(options.layer)  # an unknown one is told before anything is loaded
+    asked = {
+        "adapter": options.adapter,
+        "inputs": options.inputs,
+        "weights": options.weights,
+        "config": dict(_setting(text) for text in options.config),
+        "dtype": options.dtype,
+        "decomposed": options.decomposed,
+    }
+    result = checked(options.subject, options.layer, asked)
+    load("terminal")(result, Console())
+    for name, path in files.items():
+        write(name, result, path)
+    return result.exit_code
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """`heads=8` as a name and a value: a number, true, false, none, a list, a table, or else a word."""
+    import tomllib
+
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ConformanceError(f"--config {text}: give it as name=value, such as heads=8")
+    if value.lower() == "none":
+        return name, None
+    try:
+        return name, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name, value
 
 
 def _exit_code(result: Run, named: list[str]) -> int:

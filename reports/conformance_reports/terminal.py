@@ -12,6 +12,7 @@ from conformance.result import Case, Run
 from conformance_reports.matrix import matrix
 from conformance_reports.problem import Problem, problems
 from conformance_reports.terminal_matrix import drawn
+from conformance_reports.terminal_subjects import of_subjects, subjects
 from conformance_reports.wording import (
     LEFT_OUT,
     cause,
@@ -37,7 +38,11 @@ _HEADINGS = {
 
 def show(run: Run, console: Console) -> None:
     """Print `run`: it takes the console's width and colours, and fits 80 columns."""
-    if run.cases:
+    if of_subjects(run):
+        for part in subjects(run):
+            console.print(part, highlight=False)
+        console.print()
+    elif run.cases:
         console.print(*drawn(matrix(run), console.width), sep="\n", highlight=False)
         console.print()
     for problem in problems(run, _HEADINGS):
@@ -70,10 +75,11 @@ def _print_wrapped(text: Text, console: Console, indent: int = 0) -> None:
 def _show_problem(problem: Problem, console: Console) -> None:
     case = problem.worst
     heading = Text(_HEADINGS[case.status], style="bold red")
-    heading.append(f"  {visible(case.fixture or case.layer)}", style="default")
-    heading.append(visible(f" on {case.adapter}, {listed(problem.dtypes)}"), style="not bold default")
+    heading.append(f"  {visible(case.fixture or case.subject)}", style="default")
+    asked = "" if case.fixture else f", asked to be {case.layer}"
+    heading.append(visible(f" on {case.adapter}, {listed(problem.dtypes)}{asked}"), style="not bold default")
     _print_wrapped(heading, console)
-    if case.subject:
+    if case.subject and case.fixture:
         _line(console, f"subject: {case.subject}")
     if case.status == "diverges":
         _line(console, culprit_sentence(case, problem.told_dtype))

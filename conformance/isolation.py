@@ -1,0 +1,49 @@
+"""A check in a process of its own: the framework, and the user's code, are not in the command's own process.
+
+What it prints goes to standard error, and its end is no more than a crashed case.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import Any
+
+from conformance.result import Case, Run
+
+
+def checked(subject: str, layer: str | None, options: Mapping[str, Any]) -> Run:
+    """`check` (or, without a layer, `check_model`) of the subject that a string names, as a run.
+
+    Raises what they raise; where the process dies, the run is one crashed case.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(_checked, subject, layer, dict(options)).result()
+        except BrokenProcessPool:
+            from conformance.checking import run_of
+
+            case = Case(
+                layer=layer or "model",
+                fixture="",
+                adapter=options.get("adapter") or "",
+                subject=subject,
+                dtype=options.get("dtype") or "",
+                status="crashed",
+                message="the process in which it ran died: what it said last is on standard error",
+            )
+            return run_of([case], {}, 0.0)
+
+
+def _checked(subject: str, layer: str | None, options: dict[str, Any]) -> Run:
+    os.dup2(2, 1)  # what a user's file prints is not the command's result
+    sys.stdout = sys.stderr
+    from conformance.checking import check_model, checked_run
+
+    if layer is None:
+        return check_model(subject, **{k: v for k, v in options.items() if k not in ("weights", "config")})
+    return checked_run(subject, layer, **options)
