@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conformance.trace import Entry
+from conformance_adapters.onnx_tape import entries
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from onnx import ModelProto, NodeProto, ValueInfoProto
+
+    from conformance.trace import Entry
 
 OPSETS = (("", 23), ("com.microsoft", 1))
 IR_VERSION = 10  # the oldest that knows these opsets, for older runtimes
@@ -142,10 +144,4 @@ class Graph:
         """
         model = self.model(output, observed=True, inlined=inlined if decomposed else ())
         values = self.run(model, optimised=not decomposed)
-        entries = [
-            Entry(f"{node.op_type}:{name}", values[name])
-            for node in model.graph.node
-            for name in node.output
-            if name in values and values[name].dtype.kind == "f"
-        ]
-        return values[output], entries
+        return values[output], entries(model.graph, values)

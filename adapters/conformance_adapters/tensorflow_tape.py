@@ -8,22 +8,26 @@ seen is therefore each operation of the graph, run by TensorFlow's own kernels, 
 - the graph optimiser is off while the graph runs: it would fold constants and merge operations;
 - a loop or branch that depends on a tensor (`While`, `If`) and the call of a function that was saved as a graph stay
   one operation each, of which the results are seen and the inside is not;
-- what is only read (arguments, constants, variables) is not an entry: the tape holds what was computed.
+- what is only read (arguments, constants, variables) is not an entry: the tape holds what was computed;
+- which entries an operation read follows from the graph. Tensors that the function closes over count as inputs,
+  and variables as weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from conformance.trace import Entry
+from conformance_adapters.provenance import Source, joined
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_OF_SHAPES = frozenset({"Shape", "ShapeN", "Size", "Rank"})  # they read no values
 READ_ONLY = frozenset({"Placeholder", "Const", "ReadVariableOp", "VarHandleOp"})
 
 
@@ -48,8 +52,34 @@ def record(function: Callable[[], Any]) -> tuple[Any, list[Entry]]:
     fetch = graph_function.prune([], (computed, graph_function.structured_outputs))
     with _optimizer_off():
         values, output = fetch()
-    entries = [Entry(_name(t.op), to_numpy(v)) for t, v in zip(computed, values, strict=True)]
+    sources = _sources(graph_function.graph, {id(t): position for position, t in enumerate(computed)})
+    entries = [
+        Entry(_name(t.op), to_numpy(v), None, read.positions, read.fixed, _scope(t.op))
+        for t, v, read in zip(computed, values, sources, strict=True)
+    ]
     return output, entries
+
+
+def _sources(graph: Any, positions: Mapping[int, int]) -> list[Source]:
+    """What each tensor of the tape was made of. `positions` are those on the tape, by the tensor's identity."""
+    # A tensor that is closed over is a placeholder, or a constant where it is small; a variable is its handle.
+    given = {id(inside) for outside, inside in graph.captures if outside.dtype.name != "resource"}
+    made: dict[int, Source] = {}
+    read = []
+    for operation in graph.get_operations():
+        if operation.type in _OF_SHAPES:
+            source = Source()
+        else:
+            source = joined(made[id(t)] for t in operation.inputs)
+        if "Random" in operation.type:
+            source = Source(source.positions, fixed=False)
+        for tensor in operation.outputs:
+            position = positions.get(id(tensor))
+            fixed = source.fixed and id(tensor) not in given
+            made[id(tensor)] = Source(source.positions if position is None else (position,), fixed)
+            if position is not None:
+                read.append(source)
+    return read
 
 
 def to_numpy(tensor: Any) -> NDArray[Any]:
@@ -59,8 +89,12 @@ def to_numpy(tensor: Any) -> NDArray[Any]:
 
 
 def _name(operation: Any) -> str:
-    scope, _, _ = operation.name.rpartition("/")
+    scope = _scope(operation)
     return f"{operation.type}:{scope}" if scope else str(operation.type)
+
+
+def _scope(operation: Any) -> str:
+    return str(operation.name.rpartition("/")[0])
 
 
 @contextmanager

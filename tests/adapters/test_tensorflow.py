@@ -100,6 +100,35 @@ def test_the_settings_are_as_before():
     assert not tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer")
 
 
+def test_an_operation_reads_what_made_its_operands_through_masks_and_shapes():
+    x, weight = tf.constant(np.ones((20, 10), np.float32)), tf.Variable(np.ones((10, 10), np.float32))
+
+    def function():
+        twice = x * 2
+        masked = tf.where(twice > 0, tf.exp(x), x)  # the mask is made of `twice`
+        with tf.name_scope("block"):
+            kernel = tf.transpose(weight)
+        return tf.reshape(masked @ kernel, tf.shape(twice)) + twice
+
+    tape = record(function)[1]
+    assert [(e.operation, e.reads, e.fixed, e.scope) for e in tape] == [
+        ("Mul", (), False, ""),
+        ("Exp", (), False, ""),
+        ("SelectV2", (0, 1), False, ""),
+        ("Transpose:block", (), True, "block"),
+        ("MatMul", (2, 3), False, ""),
+        ("Reshape", (4,), False, ""),
+        ("AddV2", (0, 5), False, ""),
+    ]
+
+
+def test_a_small_tensor_that_is_closed_over_is_no_weight():
+    x, weight = tf.constant([[1.0, 2.0]]), tf.Variable([[3.0], [4.0]])
+    assert [e.fixed for e in record(lambda: tf.nn.relu(x @ weight))[1]] == [False, False]
+    tape = record(lambda: tf.random.normal([3]) + tf.exp(weight))[1]
+    assert {e.operation: e.fixed for e in tape if "normal" not in e.operation} == {"Exp": True, "AddV2": False}
+
+
 # ------------------------------------------------------------------------------ the adapter
 def test_nothing_imports_tensorflow_until_the_adapter_is_started():
     code = (
