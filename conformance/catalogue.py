@@ -1,21 +1,24 @@
-"""What there is to see: layers, adapters, fixtures, conventions, divergences, and a layer explained."""
+"""What there is to see: layers, adapters, fixtures, conventions, divergences, what the fixtures tell apart, and a
+layer explained."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from itertools import groupby
 
 WIDTH = 79
 
 
 def lines(what: str) -> Iterator[str]:
-    """The lines of one list: `layers`, `adapters`, `fixtures`, `conventions` or `divergences`."""
+    """The lines of one list: `layers`, `adapters`, `fixtures`, `conventions`, `divergences` or `discrimination`."""
     return {
         "layers": _layers,
         "adapters": _adapters,
         "fixtures": _fixtures,
         "conventions": _conventions,
         "divergences": _divergences,
+        "discrimination": _discrimination,
     }[what]()
 
 
@@ -82,6 +85,37 @@ def _divergences() -> Iterator[str]:
             yield f"{name}  {entry.subject or 'every subject'}  at {entry.step}"
             yield from _hanging("    ", ", ".join(entry.fixtures))
             yield from _hanging("    ", f"{entry.reason} {entry.link}".rstrip())
+
+
+def _discrimination() -> Iterator[str]:
+    from conformance.discrimination import ENOUGH, separations
+
+    found = separations()
+    width = max(len(s.value) for s in found)
+    for layer, of_layer in groupby(found, key=lambda s: s.layer):
+        yield layer
+        for convention, rows in groupby(of_layer, key=lambda s: s.convention):
+            variants = list(rows)
+            steps = ", ".join(dict.fromkeys(s.step for s in variants if s.step))
+            yield f" {convention}" + (f", seen first at {steps}" if steps else "")
+            for s in variants:
+                start = f"  {s.value:{width}} {_tolerances(s.tolerances) if s.fixture else '-':>6} "
+                where = "" if s.at_output >= ENOUGH or not s.fixture else f", at {s.step} and not at the output"
+                single = "" if s.dtype in ("float32", "") else f", in {s.dtype}"
+                yield from _hanging(start, f"{s.fixture or 'NOT TOLD APART: ' + s.why}{single}{where}")
+    enough = sum(s.enough for s in found)
+    layers = len({s.layer for s in found})
+    yield ""
+    yield from _hanging(
+        "",
+        f"{enough} of {len(found)} variants of {layers} layers are told apart by {ENOUGH:g} "
+        "tolerances or more: in the output, and in float32, where nothing else is said",
+    )
+
+
+def _tolerances(number: float) -> str:
+    """A number of tolerances, as 1.2e5."""
+    return f"{number:.1e}".replace("e+0", "e").replace("e+", "e") if number < float("inf") else "inf"
 
 
 def explanation(name: str) -> Iterator[str]:

@@ -66,6 +66,7 @@ def test_the_version():
         ("fixtures", ["linear", "matlab-self-attention", "illustrated-self-attention"]),
         ("conventions", ["attention.scale", "lstm.gate-order", "1/sqrt(model_dim)"]),
         ("divergences", ["layer-norm/large-mean"]),
+        ("discrimination", ["attention.scale", "multi-head-attention/softcap", "seen first at"]),
     ],
 )
 def test_lists(what, some):
