@@ -67,10 +67,8 @@ def _sources(graph: Any, positions: Mapping[int, int]) -> list[Source]:
     made: dict[int, Source] = {}
     read = []
     for operation in graph.get_operations():
-        if operation.type in _OF_SHAPES:
-            source = Source()
-        else:
-            source = joined(made[id(t)] for t in operation.inputs)
+        of_shapes = operation.type in _OF_SHAPES
+        source = Source() if of_shapes else joined(made[id(t)] for t in operation.inputs)
         if "Random" in operation.type:
             source = Source(source.positions, fixed=False)
         for tensor in operation.outputs:
