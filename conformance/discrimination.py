@@ -33,7 +33,7 @@ _NUMBERS: Mapping[str, tuple[str, ...]] = {
 
 # What the oracle of a layer cannot express, by layer and convention, with the reason.
 _NOT_YET: Mapping[tuple[str, str], str] = {
-    ("lstm", "rnn.bidirectional-merge"): "the oracle runs in one direction, so there is nothing to merge yet",
+    ("lstm", "rnn.bidirectional-merge"): "the oracle has one direction yet; half the width gives a sum away",
 }
 
 
