@@ -18,6 +18,7 @@ from conformance_adapters.subject import FrameworkAdapter, Subject
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from conformance.subject import Live
     from conformance.trace import Entry, Request, Trace
 
 _REFUSAL = re.compile(r"Could not find an implementation|Type Error: Type|does not support \w+ yet")
@@ -242,6 +243,18 @@ class OnnxRuntimeAdapter(FrameworkAdapter):
         from conformance_adapters.onnx_rotary import SUBJECTS as ROTARY
 
         return (*SUBJECTS, *ROTARY, MatMulAdd, Gemm, LayerNormalization, Softmax, Gelu, Lstm, Conv)
+
+    def owns(self, subject: Any) -> bool:
+        """The Path of a `.onnx` file, an onnx.ModelProto or an InferenceSession."""
+        from conformance_adapters.onnx_live import owns
+
+        return owns(subject)
+
+    def open(self, subject: Any) -> Live:
+        """As `onnx_live.opened`."""
+        from conformance_adapters.onnx_live import opened
+
+        return opened(subject)
 
     def start(self) -> Mapping[str, str]:
         """Import onnxruntime and onnx."""

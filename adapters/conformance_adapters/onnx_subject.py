@@ -43,6 +43,13 @@ class OnnxSubject:
         """Why the operator cannot express `request`, or None where it can."""
         return None
 
+    @classmethod
+    def layouts_of(cls, config: Mapping[str, Any]) -> Sequence[Parameter]:
+        """The layouts under `config`, for a graph that somebody else made."""
+        subject = cls.__new__(cls)
+        subject.config = config
+        return subject.layouts()
+
     def layouts(self) -> Sequence[Parameter]:
         """How each initializer holds canonical weights."""
         return ()

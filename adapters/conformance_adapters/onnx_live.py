@@ -1,0 +1,396 @@
+"""What a user hands over of ONNX: a `.onnx` file, a model in memory, or a session of ONNX Runtime.
+
+The plain run is of the model as it is, with the runtime's usual optimisations. The observed run is of a copy that
+gives every node's outputs: what the runtime fuses although every value is asked for stays fused, unless the
+unfused form is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conformance.errors import ConformanceError, Unsupported
+from conformance.precision import PRECISIONS, precision
+from conformance.subject import Argument, Call, Own, Part, matched, one_tensor
+from conformance.trace import Trace
+from conformance_adapters.onnx_dtype import converted, float_types
+from conformance_adapters.onnx_model import (
+    held_elsewhere,
+    loaded,
+    read_model,
+    require_graph,
+    runtime_errors,
+    session,
+    told,
+)
+from conformance_adapters.onnx_nodes import Operator, operators
+from conformance_adapters.onnx_observed import observed, prepared, tapped
+from conformance_adapters.onnx_tape import entries
+from conformance_adapters.onnx_wiring import Wiring
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from onnx import ModelProto, ValueInfoProto
+    from onnxruntime import InferenceSession
+
+Arrays = dict[str, "NDArray[Any]"]
+
+
+def owns(subject: Any) -> bool:
+    """Whether `subject` is the Path of a `.onnx` file, a model in memory or a session; nothing is imported."""
+    if isinstance(subject, Path):
+        return subject.suffix.lower() == ".onnx"
+    return any(
+        (c.__module__.partition(".")[0], c.__name__) in (("onnx", "ModelProto"), ("onnxruntime", "InferenceSession"))
+        for c in type(subject).__mro__
+    )
+
+
+def opened(subject: Any) -> OnnxLive:
+    """The model, read and taken by the runtime. Raises ConformanceError where it is broken or nothing can run it."""
+    if not owns(subject):
+        raise ConformanceError(
+            f"a {type(subject).__name__} is no ONNX model: give a .onnx file, an onnx.ModelProto or an InferenceSession"
+        )
+    if isinstance(subject, Path):
+        live = OnnxLive(read_model(subject), subject.name, folder=subject.parent, file=subject)
+    elif type(subject).__name__ == "ModelProto":
+        name = subject.graph.name or "onnx.ModelProto"
+        require_graph(subject, name)
+        if held_elsewhere(subject):
+            raise ConformanceError(f"{name}: its weights are in other files: give the path of its own file")
+        live = OnnxLive(subject, name)
+    else:
+        live = _of_session(subject)
+    try:
+        live.plain  # noqa: B018 - the runtime has a look at it now, not in the middle of a check
+    except Unsupported as error:
+        raise ConformanceError(f"{error}; the runtime cannot run this model") from error
+    return live
+
+
+def _of_session(subject: InferenceSession) -> OnnxLive:
+    """A session keeps the path or the bytes that it was made from, in attributes that are not documented."""
+    path, content = getattr(subject, "_model_path", None), getattr(subject, "_model_bytes", None)
+    if path and Path(path).is_file():
+        live = OnnxLive(read_model(Path(path)), Path(path).name, folder=Path(path).parent, file=Path(path))
+    elif content:
+        from onnx import ModelProto
+
+        live = OnnxLive(ModelProto.FromString(content), "onnxruntime.InferenceSession")
+    else:
+        raise ConformanceError("the session does not say which file it was made from: give the .onnx file itself")
+    live.plain = subject
+    return live
+
+
+@dataclass
+class Watched:
+    """A session of the observed model that stands for one of the model itself, and keeps every value it computes."""
+
+    session: InferenceSession
+    own: Sequence[str]
+    values: Arrays = field(default_factory=dict)
+
+    def run(self, output_names: Sequence[str] | None, feed: Mapping[str, Any], *options: Any) -> list[Any]:
+        """As InferenceSession.run: the outputs `output_names`, or all that the model itself has."""
+        names = [o.name for o in self.session.get_outputs()]
+        self.values = dict(zip(names, self.session.run(None, feed, *options), strict=True))
+        return [self.values[n] for n in output_names or self.own]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.session, name)
+
+
+class OnnxLive:
+    """A model. `folder` is where the files lie that it keeps tensors in, `file` its own file.
+
+    A model that is one operator of a known layer, and nothing else, is that layer.
+    """
+
+    adapter = "onnxruntime"
+
+    def __init__(self, model: ModelProto, name: str, folder: Path | None = None, file: Path | None = None) -> None:
+        self.model, self.name, self.folder, self.file = model, name, folder, file
+
+    @cached_property
+    def plain(self) -> InferenceSession:
+        """The model as it is."""
+        return session(self.file or self.model, self.name)
+
+    @cached_property
+    def whole(self) -> ModelProto:
+        """The model with every tensor in itself."""
+        return loaded(self.model, self.folder)
+
+    @cached_property
+    def fed(self) -> list[ValueInfoProto]:
+        """The graph's inputs: what it has an initializer for is none."""
+        held = {i.name for i in self.model.graph.initializer}
+        return [i for i in self.model.graph.input if i.name not in held]
+
+    @cached_property
+    def dtype(self) -> str | None:
+        """That of most of its floating-point parameters; of its inputs, where it has none."""
+        sizes: dict[str, int] = {}
+        wiring = Wiring(self.whole)
+        for array in wiring.held.values():
+            if str(array.dtype) in PRECISIONS and array.ndim:
+                sizes[str(array.dtype)] = sizes.get(str(array.dtype), 0) + array.size
+        if not sizes:
+            known = float_types()
+            found = [known[t] for v in self.fed if (t := v.type.tensor_type.elem_type) in known]
+            return found[0] if found else None
+        return max(sizes, key=sizes.__getitem__)
+
+    @cached_property
+    def _operator(self) -> Operator | None:
+        """The operator that the model is, where it is one and no more."""
+        found = operators(Wiring(self.whole))
+        nodes = [n for n in self.whole.graph.node if n.op_type != "Constant"]
+        if len(found) != 1 or len(found[0].nodes) != len(nodes):
+            return None
+        names = [v.name for v in self.fed]
+        same = set(found[0].inputs.values()) == set(names) and self.whole.graph.output[0].name == found[0].output
+        return found[0] if same else None
+
+    def own(self) -> Own | None:
+        """The layer of its one operator, config from the attributes."""
+        operator = self._operator
+        if operator is None:
+            return None
+        weights = {n: np.asarray(a, np.float64) for n, a in operator.weights().items()}
+        return Own(operator.layer, operator.config(), weights)
+
+    def parameters(self) -> Mapping[str, NDArray[Any]]:
+        """Initializers and constants, by name."""
+        return {n: a for n, a in Wiring(self.whole).held.items() if str(a.dtype) in PRECISIONS}
+
+    def arguments(self) -> Sequence[Argument]:
+        """The graph's inputs; a symbolic size is None. Indices are below the size of the table that they look up."""
+        from onnx import helper
+
+        wiring, made = Wiring(self.whole), []
+        for value in self.fed:
+            tensor = value.type.tensor_type
+            if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
+                raise ConformanceError(
+                    f"{self.name}: the input {value.name!r} does not tell its shape: give the inputs by name (`inputs`)"
+                )
+            dtype = str(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+            if dtype == "object":
+                raise ConformanceError(f"{self.name}: the input {value.name!r} is text: give the inputs by name")
+            shape = tuple(d.dim_value if d.dim_value > 0 else None for d in tensor.shape.dim)
+            made.append(Argument(value.name, shape, dtype, _below(wiring, value.name)))
+        return made
+
+    def run(self, call: Call) -> Trace:
+        """Plain, and with every node's outputs."""
+        operator = self._operator if call.through is None else None
+        if operator is not None and operator.layer == call.layer:
+            given = operator.fed(call.inputs)
+            named = {operator.inputs[n]: a for n, a in given.items() if n in operator.inputs}
+            self._require_all(given, operator.inputs)
+            back = operator.given
+        else:
+            named, back = self._named(call) if call.through is None else dict(call.inputs), np.array
+        feed = self._typed(named, call.dtype) if call.through is None else named
+        model = self._in(call.dtype)
+        with_runtime = self._runtime_errors_told
+        output = with_runtime(lambda: self._first(self._called(self._plain(model), feed, call)))
+        output = self.reached(call, back(output))
+        watched, nodes = self._watched(model, call, feed)
+        seen = watched.values
+        return Trace(
+            output=output,
+            tape=entries(nodes.graph, _computed(nodes, seen)),
+            observed_output=back(self._first([seen[n] for n in watched.own])),
+            environment=_versions(),
+        )
+
+    def reached(self, call: Call, output: NDArray[Any]) -> NDArray[Any]:
+        """What counts as the output of the plain run, which gave `output`."""
+        return output
+
+    def _watched(self, model: ModelProto, call: Call, feed: Mapping[str, Any]) -> tuple[Watched, ModelProto]:
+        """The observed run. What its kernels can give beyond what is asked for is left where the runtime refuses."""
+        own = [o.name for o in model.graph.output]
+        for beyond in (True, False):
+            copy = observed(model, call.dtype, call.decomposed, beyond)
+            try:
+                made = session(copy, self.name, folder=self.folder, optimised=not call.decomposed)
+                watched = Watched(made, own)
+                self._runtime_errors_told(lambda w=watched: self._called(w, feed, call))
+                return watched, copy
+            except (ConformanceError, Unsupported):
+                if not beyond:
+                    raise
+        raise AssertionError("one of the two returns or raises")
+
+    def _called(self, made: Any, feed: Mapping[str, Any], call: Call) -> Any:
+        return made.run(None, feed) if call.through is None else call.through(made, **feed)
+
+    def _runtime_errors_told(self, function: Callable[[], Any]) -> Any:
+        try:
+            return function()
+        except runtime_errors() as error:
+            raise told(error, self.name) from error
+
+    def _first(self, values: Any) -> NDArray[Any]:
+        flat = values if isinstance(values, list | tuple) else [values]
+        found: NDArray[Any] = one_tensor((v for v in flat if isinstance(v, np.ndarray)), self.name)
+        return found
+
+    def _in(self, dtype: str) -> ModelProto:
+        """The model in `dtype`: itself where that is its own."""
+        if dtype == "bfloat16":
+            raise Unsupported(f"{self.name}: ONNX Runtime takes no bfloat16 values from Python")
+        return self.model if self.dtype in (None, dtype) else converted(self.whole, dtype)
+
+    def _plain(self, model: ModelProto) -> InferenceSession:
+        return self.plain if model is self.model else session(model, self.name)
+
+    def _named(self, call: Call) -> Arrays:
+        """The inputs by the graph's names: by name where they are those, else in their order."""
+        names = [v.name for v in self.fed]
+        args, named = matched(names, len(names), call.inputs, call.stand_ins)
+        if len(args) > len(names):
+            raise ConformanceError(f"{self.name} takes {len(names)} inputs ({', '.join(names)}), not {len(args)}")
+        free = [n for n in names if n not in named]
+        made = {**dict(zip(free, args, strict=False)), **named}
+        self._require_all(made, names)
+        return made
+
+    def _require_all(self, given: Iterable[str], names: Iterable[str]) -> None:
+        missing = [n for n in names if n not in set(given)]
+        if missing:
+            raise ConformanceError(f"{self.name} asks for {', '.join(missing)}, which is not given (`inputs`)")
+
+    def _typed(self, named: Mapping[str, NDArray[Any]], dtype: str) -> Arrays:
+        """The inputs as the graph wants them."""
+        from onnx import helper
+
+        types = {v.name: v.type.tensor_type.elem_type for v in self.fed}
+        made = {}
+        for name, array in named.items():
+            if types[name] in float_types():
+                wanted: np.dtype[Any] = precision(dtype).dtype
+            else:
+                wanted = np.dtype(helper.tensor_dtype_to_np_dtype(types[name]))
+            fits = array.dtype.kind == wanted.kind or (array.dtype.kind in "biu" and wanted.kind in "iu")
+            if not fits:
+                raise ConformanceError(
+                    f"{self.name}: the input {name!r} is {wanted}, where {array.dtype} is given; give it as {wanted}"
+                )
+            made[name] = np.ascontiguousarray(array, wanted)
+        return made
+
+    def parts(self, call: Call) -> Iterable[Part]:
+        """Every operator of a known layer, with what reached it in a run of the whole model that gives these values,
+        and is optimised as usual around them."""
+        try:
+            wiring, found = self._reached(call, call.dtype)
+        except Unsupported:
+            if self.dtype in (None, call.dtype):
+                raise
+            wiring, found = self._reached(call, str(self.dtype))  # some may still run alone in the dtype asked for
+        return [self._part(operator, wiring) for operator in found]
+
+    def _reached(self, call: Call, dtype: str) -> tuple[Wiring, list[Operator]]:
+        """The operators of known layers, in a graph whose values are known from a run in `dtype`."""
+        model = prepared(loaded(self._in(dtype), self.folder))
+        wiring = Wiring(model)
+        found = operators(wiring)
+        wanted = dict.fromkeys(n for o in found for n in (*o.needed, o.output) if n not in wiring.held)
+        inputs = self._typed(self._named(call), dtype)
+        made = session(tapped(model, [n for n in wanted if n not in inputs]), self.name)
+        values = self._runtime_errors_told(lambda: made.run(None, inputs))
+        wiring.known.update(inputs)
+        wiring.known.update(zip([o.name for o in made.get_outputs()], values, strict=True))
+        return wiring, found
+
+    def _part(self, operator: Operator, wiring: Wiring) -> Part:
+        path = operator.node.name
+        try:
+            operator.config()
+            operator.weights()
+            reached = {n: wiring.known[v] if v in wiring.known else wiring.held[v] for n, v in operator.inputs.items()}
+            inputs = {n: _plain(a) for n, a in operator.canonical(reached).items()}
+        except Unsupported as error:
+            return Part(path, operator.layer, unsupported=str(error))
+        live = OperatorLive(_alone(operator, wiring), path)
+        live.values = inputs, np.array(operator.given(wiring.known[operator.output]))
+        return Part(path, operator.layer, live, inputs)
+
+
+class OperatorLive(OnnxLive):
+    """An operator out of a larger model. On the `values` that reached it there, what is judged is what it gave there:
+    the observed run is of the operator alone, and where that gives something else, the judge says so."""
+
+    values: tuple[Mapping[str, NDArray[Any]], NDArray[Any]] | None = None
+
+    def reached(self, call: Call, output: NDArray[Any]) -> NDArray[Any]:
+        """What the whole model gave, for the inputs that it gave it for."""
+        if self.values is None or str(self.values[1].dtype) != call.dtype:
+            return output
+        inputs, there = self.values
+        same = inputs.keys() == call.inputs.keys() and all(np.array_equal(a, call.inputs[n]) for n, a in inputs.items())
+        return there if same else output
+
+
+def _alone(operator: Operator, wiring: Wiring) -> ModelProto:
+    """A model of the operator alone: its inputs are fed, everything else that it reads is held."""
+    from onnx import ValueInfoProto, helper, numpy_helper
+
+    fed = list(dict.fromkeys(operator.inputs.values()))
+    arrays = {n: wiring.array(n) for n in operator.needed}
+    inputs = []
+    for name in fed:
+        array = arrays[name]
+        assert array is not None
+        inputs.append(
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), [None] * array.ndim)
+        )
+    held = [numpy_helper.from_array(a, n) for n, a in arrays.items() if n not in fed and a is not None]
+    order = {n.name: i for i, n in enumerate(wiring.model.graph.node)}
+    nodes = sorted(operator.nodes, key=lambda n: order[n.name])
+    made: ModelProto = helper.make_model(
+        helper.make_graph(nodes, operator.node.name, inputs, [ValueInfoProto(name=operator.output)], held),
+        opset_imports=list(wiring.model.opset_import),
+        ir_version=wiring.model.ir_version,
+    )
+    return made
+
+
+def _computed(model: ModelProto, values: Arrays) -> Arrays:
+    """The arrays among `values` (a sequence is none) that are not constants of the graph."""
+    constants = {n.output[0] for n in model.graph.node if n.op_type == "Constant"}
+    return {n: a for n, a in values.items() if isinstance(a, np.ndarray) and n not in constants}
+
+
+def _below(wiring: Wiring, name: str) -> int:
+    """The size of the smallest table that the input `name` looks up."""
+    sizes = []
+    for node in wiring.readers[name]:
+        table = wiring.held.get(node.input[0]) if node.op_type == "Gather" and node.input[1] == name else None
+        if table is not None:
+            axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+            sizes.append(table.shape[axis])
+    return min(sizes, default=2)
+
+
+def _plain(array: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(array, np.float64) if array.dtype.kind == "f" else np.ascontiguousarray(array)
+
+
+def _versions() -> dict[str, str]:
+    import onnx
+    import onnxruntime
+
+    return {"onnxruntime": onnxruntime.__version__, "onnx": onnx.__version__}

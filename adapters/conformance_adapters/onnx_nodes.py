@@ -1,0 +1,420 @@
+"""Operators of known layers, as they are met in somebody's ONNX graph: which canonical layer a node is, with which
+config and weights, and how the values that reach it are the layer's inputs.
+
+Sources: the operators' pages in ONNX's Operators.md and ONNX Runtime's ContribOperators.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isclose, sqrt
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from conformance import layout
+from conformance.errors import Unsupported
+from conformance_adapters import onnx_runtime as subjects
+from conformance_adapters.onnx_wiring import Wiring, attributes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from onnx import NodeProto
+
+    from conformance_adapters.onnx_subject import OnnxSubject
+
+Arrays = dict[str, "NDArray[Any]"]
+
+
+def refuse(condition: object, sentence: str) -> None:
+    """Raise Unsupported with the sentence, where the condition holds."""
+    if condition:
+        raise Unsupported(sentence)
+
+
+class Operator:
+    """A node, or a few that belong together, of a canonical layer.
+
+    `inputs` maps the layer's inputs to values of the graph, `output` is the value that it makes. Sizes and weights
+    are looked at when they are asked for: they may only be known after a run.
+    """
+
+    layer: ClassVar[str]
+    kinds: ClassVar[Sequence[tuple[str, str]]]
+
+    def __init__(
+        self, wiring: Wiring, node: NodeProto, inputs: Mapping[str, str], nodes: Sequence[NodeProto] = ()
+    ) -> None:
+        self.wiring, self.node, self.nodes = wiring, node, (*nodes,) or (node,)
+        self.inputs = {n: v for n, v in inputs.items() if v}
+        self.attributes = attributes(node)
+
+    @classmethod
+    def match(cls, wiring: Wiring, node: NodeProto) -> Operator | None:
+        """The operator, where `node` is one: its first input is the layer's `x`."""
+        return cls(wiring, node, {"x": node.input[0]})
+
+    @property
+    def output(self) -> str:
+        """The name of the value that it makes."""
+        return next(name for name in self.nodes[-1].output if name)
+
+    @property
+    def needed(self) -> list[str]:
+        """The values outside itself that it reads: inputs and weights."""
+        inner = {name for node in self.nodes for name in node.output}
+        return list(dict.fromkeys(n for node in self.nodes for n in node.input if n and n not in inner))
+
+    def operand(self, position: int) -> str:
+        """The name of the node's input at `position`, empty where it has none."""
+        return self.node.input[position] if position < len(self.node.input) else ""
+
+    def weight(self, position: int) -> NDArray[Any] | None:
+        """A weight. Raises Unsupported where it is fed or computed from what is fed."""
+        name = self.operand(position)
+        if not name:
+            return None
+        refuse(name not in self.wiring.fixed, f"its {name!r} is not held by the model: it depends on the inputs")
+        array = self.wiring.array(name)
+        refuse(array is None, f"its {name!r} is not to be had")
+        return array
+
+    def config(self) -> dict[str, Any]:
+        """The layer's config. Raises Unsupported where the node has an option that the layer has not."""
+        return {}
+
+    def weights(self) -> Arrays:
+        """The canonical weights."""
+        return {}
+
+    def read(self, subject: type[OnnxSubject], arrays: Mapping[str, NDArray[Any] | None]) -> Arrays:
+        """The canonical weights, by the layouts that `subject` declares."""
+        given = {n: a for n, a in arrays.items() if a is not None}
+        return layout.read(subject.layouts_of(self.config()), given)
+
+    def canonical(self, values: Mapping[str, NDArray[Any]]) -> Arrays:
+        """The layer's inputs, from the graph's values of the same names."""
+        return dict(values)
+
+    def fed(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """The graph's values, from the layer's inputs: the inverse of `canonical`."""
+        return dict(inputs)
+
+    def given(self, output: NDArray[Any]) -> NDArray[Any]:
+        """The layer's output, from the graph's."""
+        return output
+
+
+class Linear(Operator):
+    """MatMul of an activation with a weight, and the Add of a bias that follows."""
+
+    layer = "linear"
+    kinds = (("", "MatMul"),)
+    bias: str = ""
+
+    @classmethod
+    def match(cls, wiring: Wiring, node: NodeProto) -> Operator | None:
+        """Scores, a product of two activations, are not one."""
+        x, kernel = node.input[:2]
+        if kernel not in wiring.fixed or x in wiring.fixed:
+            return None
+        following = wiring.only_reader(node.output[0])
+        if following is not None and following.op_type == "Add" and not following.domain:
+            others = [n for n in following.input if n != node.output[0]]
+            if len(others) == 1 and others[0] in wiring.fixed and cls._may_be_bias(wiring, kernel, others[0]):
+                made = cls(wiring, node, {"x": x}, [node, following])
+                made.bias = others[0]
+                return made
+        return cls(wiring, node, {"x": x})
+
+    @staticmethod
+    def _may_be_bias(wiring: Wiring, kernel: str, bias: str) -> bool:
+        held, weight = wiring.array(bias), wiring.array(kernel)
+        if held is None or weight is None:
+            return True  # computed from constants: told after a run
+        return held.size == held.shape[-1] if held.ndim and held.size == weight.shape[-1] else held.size == 1
+
+    def weights(self) -> Arrays:
+        """As they are."""
+        kernel = self.weight(1)
+        refuse(kernel is None or kernel.ndim != 2, "its weight has other axes than in and out")
+        arrays = {"kernel": kernel}
+        if self.bias and kernel is not None:
+            bias = self.wiring.array(self.bias)
+            refuse(bias is None or bias.size not in (1, kernel.shape[1]), "what is added is no bias")
+            arrays["bias"] = None if bias is None else np.broadcast_to(bias.ravel(), kernel.shape[1:])
+        return self.read(subjects.MatMulAdd, arrays)
+
+
+class Gemm(Operator):
+    """Gemm: alpha and beta are taken into kernel and bias."""
+
+    layer = "linear"
+    kinds = (("", "Gemm"),)
+
+    @classmethod
+    def match(cls, wiring: Wiring, node: NodeProto) -> Operator | None:
+        """A product of two activations is not one."""
+        if node.input[1] not in wiring.fixed or node.input[0] in wiring.fixed:
+            return None
+        return cls(wiring, node, {"x": node.input[0]})
+
+    def weights(self) -> Arrays:
+        """`alpha * B`, and `beta * C` for every output."""
+        b, c = self.weight(1), self.weight(2)
+        alpha, beta = (self.attributes.get(n, 1.0) for n in ("alpha", "beta"))
+        subject = subjects.Gemm if self.attributes.get("transB") else subjects.MatMulAdd
+        names = ("B", "C") if self.attributes.get("transB") else ("kernel", "bias")
+        assert b is not None
+        out = b.shape[0] if self.attributes.get("transB") else b.shape[1]
+        if c is not None:
+            refuse(c.size not in (1, out) or (c.ndim == 2 and c.shape[0] != 1), "its C differs from row to row")
+            c = np.broadcast_to(c.ravel(), (out,))
+        return self.read(subject, {names[0]: _times(alpha, b), names[1]: _times(beta, c)})
+
+    def canonical(self, values: Mapping[str, NDArray[Any]]) -> Arrays:
+        """`batch in`."""
+        return {"x": values["x"].T if self.attributes.get("transA") else values["x"]}
+
+    fed = canonical
+
+
+def _times(factor: float, array: NDArray[Any] | None) -> NDArray[Any] | None:
+    return array if array is None or factor == 1 else factor * array.astype(np.float64)
+
+
+_EPSILON = float(np.float32(1e-5))  # an attribute is a float32, whatever the dtype of the data
+
+
+class LayerNormalization(Operator):
+    """LayerNormalization, of the default domain since opset 17, before it in ONNX Runtime only."""
+
+    layer = "layer_norm"
+    kinds = (("", "LayerNormalization"),)
+
+    def config(self) -> dict[str, Any]:
+        """`axis` counts from the front or the back."""
+        axis, scale = self.attributes.get("axis", -1), self.weight(1)
+        axes = -axis if axis < 0 else (self.wiring.axes(self.inputs["x"]) or 0) - axis
+        if axes <= 0 and scale is not None:
+            axes = scale.ndim  # the input's axes are not known, those of the scale are the same
+        return {"axes": axes, "epsilon": self.attributes.get("epsilon", _EPSILON)}
+
+    def weights(self) -> Arrays:
+        """As they are."""
+        return self.read(subjects.LayerNormalization, {"Scale": self.weight(1), "B": self.weight(2)})
+
+
+class Softmax(Operator):
+    """Softmax. Before opset 13 it takes all axes from `axis` on as one."""
+
+    layer = "softmax"
+    kinds = (("", "Softmax"),)
+
+    def config(self) -> dict[str, Any]:
+        """Its axis."""
+        axis = self.attributes.get("axis", -1 if self.wiring.opset >= 13 else 1)
+        if self.wiring.opset < 13:
+            axes = self.wiring.axes(self.inputs["x"])
+            refuse(axis != -1 and axis + 1 != axes, f"Softmax of opset {self.wiring.opset} over more than one axis")
+            axis = -1
+        return {"axis": axis}
+
+
+class Gelu(Operator):
+    """Gelu, of opset 20 or of com.microsoft, and com.microsoft's FastGelu."""
+
+    layer = "gelu"
+    kinds = (("", "Gelu"), ("com.microsoft", "Gelu"), ("com.microsoft", "FastGelu"))
+
+    def config(self) -> dict[str, Any]:
+        """FastGelu is the tanh form."""
+        refuse(self.operand(1), "FastGelu with a bias")
+        fast = self.node.op_type == "FastGelu"
+        return {"approximation": "tanh" if fast else self.attributes.get("approximate", "none")}
+
+
+class ErfGelu(Operator):
+    """`x * 0.5 * (1 + erf(x / sqrt 2))`, as exporters write Gelu out."""
+
+    layer = "gelu"
+    kinds = (("", "Erf"),)
+
+    @classmethod
+    def match(cls, wiring: Wiring, node: NodeProto) -> Operator | None:
+        """The products may come in any order."""
+        inner = wiring.producers.get(node.input[0])
+        x = _scaled(wiring, inner, 1 / sqrt(2))
+        plus = wiring.only_reader(node.output[0])
+        if inner is None or x is None or plus is None or _plus_one(wiring, plus) is None:
+            return None
+        nodes, value, wanted = [inner, node, plus], plus.output[0], {"x", "half"}
+        for _ in range(2):
+            product = wiring.only_reader(value) if wanted else None
+            if product is None or product.op_type not in ("Mul", "Div"):
+                return None
+            half = _scaled(wiring, product, 0.5)
+            if half == value and "half" in wanted:
+                wanted -= {"half"}
+            elif product.op_type == "Mul":
+                other = next((n for n in product.input if n != value), value)
+                halved = wiring.producers.get(other)
+                if other == x and "x" in wanted:
+                    wanted -= {"x"}
+                elif wanted == {"x", "half"} and halved is not None and _scaled(wiring, halved, 0.5) == x:
+                    nodes.append(halved)
+                    wanted = set()
+                else:
+                    return None
+            else:
+                return None
+            nodes.append(product)
+            value = product.output[0]
+            if not wanted:
+                return cls(wiring, node, {"x": x}, nodes)
+        return None
+
+    def config(self) -> dict[str, Any]:
+        """The exact form."""
+        return {"approximation": "none"}
+
+
+def _scaled(wiring: Wiring, node: NodeProto | None, factor: float) -> str | None:
+    """What `node` multiplies by `factor`, or divides by its reciprocal."""
+    if node is None or node.op_type not in ("Mul", "Div"):
+        return None
+    for i, name in enumerate(node.input):
+        number = _number(wiring, name)
+        if number is not None and (node.op_type == "Mul" or i == 1):
+            wanted = factor if node.op_type == "Mul" else 1 / factor
+            return node.input[1 - i] if isclose(number, wanted, rel_tol=1e-3) else None
+    return None
+
+
+def _plus_one(wiring: Wiring, node: NodeProto) -> bool | None:
+    found = node.op_type == "Add" and any(_number(wiring, name) == 1 for name in node.input)
+    return True if found else None
+
+
+def _number(wiring: Wiring, name: str) -> float | None:
+    array = wiring.held.get(name)
+    return float(array.reshape(())) if array is not None and array.size == 1 else None
+
+
+class Lstm(Operator):
+    """LSTM in one direction, time first."""
+
+    layer = "lstm"
+    kinds = (("", "LSTM"),)
+
+    @classmethod
+    def match(cls, wiring: Wiring, node: NodeProto) -> Operator | None:
+        """Initial states that are given are inputs."""
+        operands = [*node.input, *[""] * 8]
+        return cls(wiring, node, {"x": operands[0], "initial_hidden": operands[5], "initial_cell": operands[6]})
+
+    def config(self) -> dict[str, Any]:
+        """Its activations, where the layer has them."""
+        given = self.attributes
+        direction = given.get("direction", "forward")
+        refuse(direction == "bidirectional", "an LSTM in both directions")
+        refuse(given.get("clip"), "an LSTM that clips its cell")
+        refuse(given.get("input_forget"), "an LSTM whose input and forget gates are coupled")
+        refuse(given.get("layout"), "an LSTM with the batch first")
+        refuse(self.operand(4), "an LSTM with a length for each sample")
+        refuse(self.operand(7), "an LSTM with peepholes")
+        names = given.get("activations", ["Sigmoid", "Tanh", "Tanh"])
+        refuse(names[1] != names[2], f"an LSTM with two activations, {names[1]} and {names[2]}")
+        known = {name.lower(): (own, name, a, b) for own, (name, a, b) in subjects.Lstm.ACTIVATIONS.items()}
+        alphas, betas, found = list(given.get("activation_alpha", [])), list(given.get("activation_beta", [])), []
+        for name in names:
+            refuse(name.lower() not in known, f"an LSTM with the activation {name}")
+            own, _, alpha, beta = known[name.lower()]
+            if alpha is not None:  # the operator's own are 0.2 and 0.5
+                is_alpha, is_beta = (alphas.pop(0) if alphas else 0.2), (betas.pop(0) if betas else 0.5)
+                same = isclose(is_alpha, alpha, rel_tol=1e-6) and isclose(is_beta, beta or 0, rel_tol=1e-6)
+                refuse(not same, f"an LSTM whose {name} is {is_alpha:.4g} x + {is_beta:.4g}")
+            found.append(own)
+        return {"direction": direction, "activation": found[1], "recurrent_activation": found[0]}
+
+    def weights(self) -> Arrays:
+        """Gates in the order of the layer, and the sum of the two biases."""
+        arrays = {"W": self.weight(1), "R": self.weight(2), "B": self.weight(3)}
+        made = self.read(subjects.Lstm, {n: None if a is None else a.astype(np.float64) for n, a in arrays.items()})
+        if "recurrent_bias" in made:
+            made["bias"] = made["bias"] + made.pop("recurrent_bias")
+        return made
+
+    def canonical(self, values: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Batch first; states without their axis of directions."""
+        return {"x": values["x"].swapaxes(0, 1), **{n: a[0] for n, a in values.items() if n != "x"}}
+
+    def fed(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Time first."""
+        return {"x": inputs["x"].swapaxes(0, 1), **{n: a[None] for n, a in inputs.items() if n != "x"}}
+
+    def given(self, output: NDArray[Any]) -> NDArray[Any]:
+        """`batch time unit`, of `time direction batch unit`."""
+        return output[:, 0].swapaxes(0, 1)
+
+
+class Conv(Operator):
+    """Conv with two spatial axes, channels second."""
+
+    layer = "conv2d"
+    kinds = (("", "Conv"),)
+
+    @classmethod
+    def match(cls, wiring: Wiring, node: NodeProto) -> Operator | None:
+        """Other numbers of spatial axes are other layers."""
+        kernel = wiring.array(node.input[1])
+        if kernel is not None and kernel.ndim != 4:
+            return None
+        return cls(wiring, node, {"x": node.input[0]})
+
+    def config(self) -> dict[str, Any]:
+        """`pads` are all beginnings, then all ends."""
+        given = self.attributes
+        top, left, bottom, right = given.get("pads", [0, 0, 0, 0])
+        explicit: Any = [[top, bottom], [left, right]] if any((top, left, bottom, right)) else "valid"
+        named = {"SAME_UPPER": "same-upper", "SAME_LOWER": "same-lower", "VALID": "valid", "NOTSET": explicit}
+        return {
+            "strides": list(given.get("strides", [1, 1])),
+            "padding": named[given.get("auto_pad", "NOTSET")],
+            "dilation": list(given.get("dilations", [1, 1])),
+            "groups": given.get("group", 1),
+        }
+
+    def weights(self) -> Arrays:
+        """`height width in out`."""
+        return self.read(subjects.Conv, {"W": self.weight(1), "B": self.weight(2)})
+
+    def canonical(self, values: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Channels last."""
+        return {"x": self.given(values["x"])}
+
+    def fed(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Channels second."""
+        return {"x": np.moveaxis(inputs["x"], -1, 1)}
+
+    def given(self, output: NDArray[Any]) -> NDArray[Any]:
+        """Channels last."""
+        return np.moveaxis(output, 1, -1)
+
+
+def operators(wiring: Wiring) -> list[Operator]:
+    """Every operator of a known layer in the graph, in the order of its first node."""
+    from conformance_adapters.onnx_attention_nodes import ATTENTION
+
+    known = {kind: operator for operator in (*_PLAIN, *ATTENTION) for kind in operator.kinds}
+    found = []
+    for node in wiring.model.graph.node:
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        operator = known.get((domain, node.op_type))
+        made = operator.match(wiring, node) if operator is not None else None
+        if made is not None:
+            found.append(made)
+    return found
+
+
+_PLAIN = (Linear, Gemm, LayerNormalization, Softmax, Gelu, ErfGelu, Lstm, Conv)
