@@ -5,10 +5,13 @@ One process has one Keras back end: it is chosen by an environment variable that
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from conformance.errors import ConformanceError, Unsupported
@@ -28,6 +31,7 @@ from conformance_adapters.subject import FrameworkAdapter
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from conformance.subject import Live
     from conformance.trace import Entry, Request, Trace
 
 
@@ -147,9 +151,14 @@ class KerasAdapter(FrameworkAdapter):
 
         Raises ConformanceError where the process already has Keras on another one.
         """
+        self.prepare()
+        return self.versions()
+
+    def prepare(self) -> None:
+        """Import Keras on this back end. Raises ConformanceError where the process has it on another one."""
         if "keras" not in sys.modules:
             os.environ["KERAS_BACKEND"] = self.backend
-        versions = self.backend_versions()  # before Keras, which imports the back end itself
+        self.backend_versions()  # before Keras, which imports the back end itself
         import keras
 
         if keras.backend.backend() != self.backend:
@@ -157,7 +166,12 @@ class KerasAdapter(FrameworkAdapter):
                 f"{self.name}: this process has Keras on {keras.backend.backend()} already, "
                 "and one process has one Keras back end; run it in a process of its own"
             )
-        return {"keras": keras.__version__, **versions}
+
+    def versions(self) -> Mapping[str, str]:
+        """The versions of Keras and its back end."""
+        import keras
+
+        return {"keras": keras.__version__, **self.backend_versions()}
 
     def backend_versions(self) -> Mapping[str, str]:
         """The versions of what Keras runs on."""
@@ -174,6 +188,40 @@ class KerasAdapter(FrameworkAdapter):
         """
         with self.inference():
             return super().run(request)
+
+    def record(self, subject: Callable[[], Any], request: Request) -> tuple[Any, Sequence[Entry]]:
+        """Call the subject's observed form while watching it."""
+        return self.watch(subject.observed(), decomposed=request.decomposed)
+
+    def watch(self, function: Callable[[], Any], decomposed: bool, loops: bool = False) -> tuple[Any, Sequence[Entry]]:
+        """Call `function` while watching it. `loops`: recurrent layers of Keras may be anywhere in it."""
+        raise NotImplementedError
+
+    def owns(self, subject: Any) -> bool:
+        """A layer, model or function of Keras where it is on this back end; a `.keras` file where it would be."""
+        if isinstance(subject, Path):
+            return subject.suffix == ".keras" and self.backend == _backend()
+        of = subject if inspect.isfunction(subject) else type(subject)
+        roots = {c.__module__.partition(".")[0] for c in getattr(of, "__mro__", (of,)) if c.__module__}
+        return "keras" in roots and callable(subject) and self.backend == _backend()
+
+    def open(self, subject: Any) -> Live:
+        """A layer, a model, the file of one, or a plain function of tensors.
+
+        Raises ConformanceError where it is none of these, or where the process has Keras on another back end.
+        """
+        from conformance_adapters.keras_live import opened
+
+        self.prepare()
+        return opened(subject, self)
+
+    def precision(self, dtype: str) -> AbstractContextManager[None]:
+        """What the back end needs to be told to compute in `dtype`."""
+        return nullcontext()
+
+    def is_symbolic(self, tensor: Any) -> bool:
+        """Whether a tensor has no values, because the back end is only tracing."""
+        return False
 
     @contextmanager
     def inference(self) -> Iterator[None]:
@@ -200,11 +248,18 @@ class KerasOnTensorFlow(KerasAdapter):
 
         return {"tensorflow": tensorflow.__version__}
 
-    def record(self, subject: Callable[[], Any], request: Request) -> tuple[Any, Sequence[Entry]]:
-        """Run the subject's observed form as a graph of which every tensor is fetched."""
+    def watch(self, function: Callable[[], Any], decomposed: bool, loops: bool = False) -> tuple[Any, Sequence[Entry]]:
+        """Run the function as a graph of which every tensor is fetched; a loop in it would be one operation."""
+        from conformance_adapters.keras_recurrent import unrolled
         from conformance_adapters.tensorflow_tape import record
 
-        return record(subject.observed())
+        return record(unrolled(function) if loops else function)
+
+    def is_symbolic(self, tensor: Any) -> bool:
+        """Whether the tensor is one of a graph."""
+        import tensorflow
+
+        return bool(tensorflow.is_tensor(tensor) and tensorflow.is_symbolic_tensor(tensor))
 
     @contextmanager
     def inference(self) -> Iterator[None]:
@@ -224,19 +279,43 @@ class KerasOnJax(KerasAdapter):
     install = "pip install keras 'conformance[jax]'"
     table = tuple(s.on("jax") for s in SUBJECTS)
 
-    def backend_versions(self) -> Mapping[str, str]:
-        """JAX's version; float64 is switched on, which JAX has off by default."""
+    def start(self) -> Mapping[str, str]:
+        """Import Keras on JAX; float64 is switched on, which JAX has off by default."""
         import jax
 
         jax.config.update("jax_enable_x64", True)
         keep_compiled()
+        return super().start()
+
+    def backend_versions(self) -> Mapping[str, str]:
+        """JAX's version."""
+        import jax
+
         return {"jax": jax.__version__}
 
-    def record(self, subject: Callable[[], Any], request: Request) -> tuple[Any, Sequence[Entry]]:
-        """Run the subject's observed form equation by equation."""
+    def watch(self, function: Callable[[], Any], decomposed: bool, loops: bool = False) -> tuple[Any, Sequence[Entry]]:
+        """Run the function equation by equation; loops are taken apart."""
         from conformance_adapters.jax_tape import record
 
-        return record(subject.observed())
+        return record(function)
+
+    def precision(self, dtype: str) -> AbstractContextManager[None]:
+        """float64 switched on for the time of a run."""
+        import jax
+
+        if dtype != "float64":
+            return nullcontext()
+        if hasattr(jax, "enable_x64"):
+            return jax.enable_x64(True)
+        from jax.experimental import enable_x64
+
+        return enable_x64()
+
+    def is_symbolic(self, tensor: Any) -> bool:
+        """Whether the tensor stands for one of a trace."""
+        import jax
+
+        return isinstance(tensor, jax.core.Tracer)
 
     @contextmanager
     def inference(self) -> Iterator[None]:
@@ -265,11 +344,11 @@ class KerasOnTorch(KerasAdapter):
 
         return {"torch": torch.__version__}
 
-    def record(self, subject: Callable[[], Any], request: Request) -> tuple[Any, Sequence[Entry]]:
-        """Run the subject's observed form under a dispatch mode that sees every operation."""
+    def watch(self, function: Callable[[], Any], decomposed: bool, loops: bool = False) -> tuple[Any, Sequence[Entry]]:
+        """Run the function under a dispatch mode that sees every operation."""
         from conformance_adapters.torch_tape import record
 
-        return record(subject.observed(), decomposed=request.decomposed)
+        return record(function, decomposed=decomposed)
 
     @contextmanager
     def inference(self) -> Iterator[None]:
@@ -278,3 +357,13 @@ class KerasOnTorch(KerasAdapter):
 
         with super().inference(), torch.no_grad():
             yield
+
+
+def _backend() -> str | None:
+    """The back end that Keras is on in this process, or else would be on: that of the environment variable, or the
+    first that is installed."""
+    keras = sys.modules.get("keras")
+    if keras is not None:
+        return str(keras.backend.backend())
+    installed = (name for name in ("tensorflow", "jax", "torch") if find_spec(name) is not None)
+    return os.environ.get("KERAS_BACKEND") or next(installed, None)

@@ -85,7 +85,8 @@ class KerasSubject(DeclaredSubject):
 def seen_as(kind: type, only: Any = None, **attributes: Any) -> Iterator[None]:
     """While this holds, the `attributes` of instances of `kind` (or of `only` one of them) read as given.
 
-    No instance is changed: a property of the class stands in front of what the instance holds.
+    No instance is changed: a property of the class stands in front of what the instance holds, and what is set while
+    it does is not kept.
     """
 
     def property_of(name: str, value: Any) -> property:
@@ -93,7 +94,8 @@ def seen_as(kind: type, only: Any = None, **attributes: Any) -> Iterator[None]:
             return value if only is None or self is only else self.__dict__[name]
 
         def put(self: Any, new: Any) -> None:
-            self.__dict__[name] = new
+            if only is not None and self is not only:
+                self.__dict__[name] = new
 
         return property(get, put)
 

@@ -1,0 +1,253 @@
+"""Keras's own layers as they are met in a user's model: which canonical layer each is, with which config, and which
+canonical inputs the arguments of a call are."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from conformance import layout
+from conformance.errors import Unsupported
+from conformance_adapters.keras_attention import GroupQueryAttention, MultiHeadAttention
+from conformance_adapters.keras_convolution import Conv2D
+from conformance_adapters.keras_layers import Dense, LayerNormalization, Softmax
+from conformance_adapters.keras_recurrent import LSTM
+from conformance_adapters.keras_siblings import Attention, GeluActivation, SoftmaxActivation
+from conformance_adapters.keras_subject import KerasSubject, seen_as, to_numpy
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from conformance.trace import Request
+
+Tensors = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class OwnLayer:
+    """One of Keras's layers: the subject that knows its layout, its config, its inputs by canonical name, and what of
+    the config only a call tells. `sizes` are those of the layouts' axes that the config tells; `told` are weights
+    that are in the config."""
+
+    subject: type[KerasSubject]
+    config: Callable[[Any], dict[str, Any]]
+    inputs: Callable[[Mapping[str, Any]], Tensors]
+    asked: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda given: {}
+    sizes: Callable[[Mapping[str, Any]], dict[str, int]] = lambda config: {}
+    told: tuple[str, ...] = ()
+
+
+def own(layer: Any) -> OwnLayer | None:
+    """What `layer` is, if it is one of Keras's own (a subclass may compute anything)."""
+    if type(layer).__name__ == "Activation":
+        return _activations().get((type(layer), layer.activation))
+    return _layers().get(type(layer))
+
+
+def config(layer: Any) -> dict[str, Any]:
+    """The canonical config of a layer. Raises Unsupported for an option that the canonical layer does not have."""
+    known = own(layer)
+    assert known is not None
+    if getattr(layer, "quantization_mode", None) is not None:
+        raise Unsupported(f"{known.subject.name} of quantised weights ({layer.quantization_mode})")
+    if not layer.built:
+        raise Unsupported(f"{known.subject.name} that is not built has no weights yet: call it once, or build it")
+    return known.config(layer)
+
+
+def weights(layer: Any) -> dict[str, NDArray[Any]]:
+    """The canonical weights in `layer`. Raises Unsupported where it holds one that the canonical layer has not."""
+    known = own(layer)
+    assert known is not None
+    names = {p.name for p in known.subject.parameters}
+    arrays = {}
+    for variable in layer.weights:
+        name = next((n for n in names if f"/{variable.path}".endswith(f"/{n}")), None)
+        if name is not None:
+            arrays[name] = to_numpy(variable.value)
+        elif "float" in str(variable.dtype) and variable.name not in known.told:
+            raise Unsupported(f"{known.subject.name} with the further weight {variable.path}")
+    return layout.read(known.subject.parameters, arrays, **known.sizes(config(layer)))
+
+
+def around(layer: Any, backend: str, request: Request) -> KerasSubject:
+    """The subject that has `layer`, ready to be called with the canonical inputs of `request`."""
+    known = own(layer)
+    assert known is not None
+    return known.subject.on(backend).around(layer, request)
+
+
+def activation_of(layer: Any) -> str | None:
+    """The name of the activation that a layer applies to what the canonical layer computes, where it applies one."""
+    from keras import activations
+
+    known = own(layer)
+    if known is None or known.subject not in (Dense, Conv2D) or layer.activation in (None, activations.linear):
+        return None
+    return _name(layer.activation)
+
+
+@contextmanager
+def before_activation(layer: Any) -> Iterator[None]:
+    """While this holds, `layer` gives what it computes before its activation."""
+    with seen_as(type(layer), only=layer, activation=None):
+        yield
+
+
+def captured(layer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Tensors, dict[str, Any]]:
+    """The canonical inputs, still tensors, that a call of `layer` was given, and the config that the call asked for.
+
+    Raises Unsupported.
+    """
+    known = own(layer)
+    assert known is not None
+    bound = inspect.signature(layer.call).bind(*args, **kwargs)
+    bound.apply_defaults()
+    return known.inputs(bound.arguments), known.asked(bound.arguments)
+
+
+def _refuse(condition: object, sentence: str) -> None:
+    if condition:
+        raise Unsupported(sentence)
+
+
+def _name(activation: Any) -> str:
+    return str(getattr(activation, "__name__", type(activation).__name__))
+
+
+def _x(given: Mapping[str, Any]) -> Tensors:
+    x = next(iter(given.values()))
+    masked = "mask" in given and (given["mask"] is not None or getattr(x, "_keras_mask", None) is not None)
+    _refuse(masked, "a call with a mask")
+    return {"x": x}
+
+
+def _softmax(layer: Any) -> dict[str, Any]:
+    axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+    _refuse(len(axes) != 1, f"keras.layers.Softmax over the axes {axes} together")
+    return {"axis": axes[0]}
+
+
+def _layer_norm(layer: Any) -> dict[str, Any]:
+    made = layer.get_config()
+    _refuse(made.get("rms_scaling"), "keras.layers.LayerNormalization with rms_scaling")
+    axes = sorted([made["axis"]] if isinstance(made["axis"], int) else made["axis"])
+    if axes[0] >= 0:
+        rank = len((layer.get_build_config() or {}).get("input_shape") or ())
+        axes = [a - rank for a in axes]
+    _refuse(
+        axes != list(range(-len(axes), 0)), f"keras.layers.LayerNormalization over other axes than the last: {axes}"
+    )
+    return {"axes": len(axes), "epsilon": made["epsilon"]}
+
+
+def _conv2d(layer: Any) -> dict[str, Any]:
+    _refuse(layer.data_format != "channels_last", "keras.layers.Conv2D with channels first")
+    return {
+        "strides": list(layer.strides),
+        "padding": {"same": "same-upper"}.get(layer.padding, layer.padding),
+        "dilation": list(layer.dilation_rate),
+        "groups": layer.groups,
+    }
+
+
+def _lstm(layer: Any) -> dict[str, Any]:
+    _refuse(layer.stateful, "keras.layers.LSTM that keeps its state between calls (stateful=True)")
+    named = {"activation": _name(layer.activation), "recurrent_activation": _name(layer.recurrent_activation)}
+    for option, name in named.items():
+        known = LSTM.options[option]
+        _refuse(name not in known, f"keras.layers.LSTM with {option}={name!r}: known are {', '.join(known)}")
+    return {"direction": "reverse" if layer.go_backwards else "forward", **named}
+
+
+def _states(given: Mapping[str, Any]) -> Tensors:
+    sequences, states = given["sequences"], given["initial_state"]
+    masked = given["mask"] if given["mask"] is not None else getattr(sequences, "_keras_mask", None)
+    _refuse(masked is not None, "keras.layers.LSTM called with a mask of time steps")
+    return {"x": sequences, **dict(zip(("initial_hidden", "initial_cell"), states or (), strict=False))}
+
+
+def _attention(layer: Any) -> dict[str, Any]:
+    made, name = layer.get_config(), own(layer).subject.name  # type: ignore[union-attr]
+    _refuse(made.get("use_gate"), f"{name} with a gate (use_gate=True)")
+    _refuse(made.get("attention_axes") not in (None, (1,), [1]), f"{name} over several axes of positions")
+    _refuse(len(made.get("output_shape") or ()) > 1, f"{name} whose output has several axes of channels")
+    window = made.get("sliding_window")
+    read = {"heads": made["num_heads"]} if "num_heads" in made else _grouped(made)
+    return read if window is None else {**read, "window": window - 1}  # Keras counts a query's own position
+
+
+def _grouped(made: Mapping[str, Any]) -> dict[str, Any]:
+    return {"heads": made["num_query_heads"], "kv_heads": made["num_key_value_heads"]}
+
+
+def _head_sizes(made: Mapping[str, Any]) -> dict[str, int]:
+    return {"head": made["heads"], "kvhead": made.get("kv_heads") or made["heads"]}
+
+
+def _projected(given: Mapping[str, Any]) -> Tensors:
+    """Keras's attention takes the mask of a call and the masks that its inputs carry, all of them together."""
+    query, value = given["query"], given["value"]
+    key = value if given["key"] is None else given["key"]
+    made = {"query_input": query}
+    if key is not query:
+        made["key_input"] = key
+    if value is not key:
+        made["value_input"] = value
+    masks = [given["attention_mask"]]
+    carried = {n: getattr(given[n], "_keras_mask", None) for n in ("query", "value", "key")}
+    for name, mask in {n: m if given[f"{n}_mask"] is None else given[f"{n}_mask"] for n, m in carried.items()}.items():
+        if mask is not None:
+            masks.append(mask[:, :, None] if name == "query" else mask[:, None, :])
+    together = _joined([m for m in masks if m is not None])
+    return made if together is None else {**made, "mask": together}
+
+
+def _joined(masks: list[Any]) -> Any:
+    """All of the masks, with three axes where they agree in every head."""
+    from keras import ops
+
+    if not masks:
+        return None
+    rank = max(3, *(len(m.shape) for m in masks))
+    whole = None
+    for mask in masks:
+        mask = ops.cast(mask, "bool")
+        while len(mask.shape) < rank:
+            mask = ops.expand_dims(mask, 0 if len(mask.shape) == 2 else 1)
+        whole = mask if whole is None else ops.logical_and(whole, mask)
+    return whole
+
+
+def _causal(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {"causal": "top-left"} if given["use_causal_mask"] else {}
+
+
+@functools.cache
+def _layers() -> Mapping[type, OwnLayer]:
+    from keras import layers
+
+    return {
+        layers.Dense: OwnLayer(Dense, lambda layer: {}, _x),
+        layers.LayerNormalization: OwnLayer(LayerNormalization, _layer_norm, _x),
+        layers.Softmax: OwnLayer(Softmax, _softmax, _x),
+        layers.Conv2D: OwnLayer(Conv2D, _conv2d, _x),
+        layers.LSTM: OwnLayer(LSTM, _lstm, _states),
+        layers.MultiHeadAttention: OwnLayer(MultiHeadAttention, _attention, _projected, _causal, _head_sizes),
+        layers.GroupQueryAttention: OwnLayer(GroupQueryAttention, _attention, _projected, _causal, _head_sizes),
+        layers.Attention: OwnLayer(Attention, Attention.read_config, Attention.called_with, _causal, told=("scale",)),
+    }
+
+
+@functools.cache
+def _activations() -> Mapping[tuple[type, Any], OwnLayer]:
+    from keras import activations, layers
+
+    return {
+        (layers.Activation, activations.gelu): OwnLayer(GeluActivation, lambda layer: {"approximation": "none"}, _x),
+        (layers.Activation, activations.softmax): OwnLayer(SoftmaxActivation, lambda layer: {"axis": -1}, _x),
+    }
