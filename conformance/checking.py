@@ -26,7 +26,7 @@ from conformance.loading import opened
 from conformance.precision import Precision, precision
 from conformance.result import Case, Run, parts_of, summarise
 from conformance.run import fresh
-from conformance.subject import Argument, Call, Live, Part
+from conformance.subject import Argument, Call, Live, Own, Part, Recording
 from conformance.weights import WeightSearch
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class Checked:
         number = _precision(self.live, self.dtype)
         layer = get_layer(self.layer, self.config)
         try:
-            own = self.live.own()
+            own = self._own()
         except Unsupported as error:
             return self._case(number, "unsupported", str(error)), None
         if own is not None and own.layer == self.layer:
@@ -194,6 +194,8 @@ class Checked:
             trace = self._trace(inputs, layer, number)
         except ConformanceError:
             raise
+        except Unsupported as error:
+            return self._case(number, "unsupported", str(error)), None
         except Exception as error:  # of the user's code
             return self._case(number, "error", f"{type(error).__name__}: {_first_line(error)}"), None
         if weights is None:
@@ -212,6 +214,15 @@ class Checked:
         verdict = judge(flow, trace, number, rerun)
         return self._case(number, verdict.status, verdict.message, **parts_of(verdict)), trace
 
+    def _own(self) -> Own | None:
+        """What the subject says of itself; a recording says it of the layer that it is said to be."""
+        if not isinstance(self.live, Recording):
+            return self.live.own()
+        own = self.live.recorded(self.layer, self.config or {})
+        if self.inputs is None and own.inputs:
+            self.inputs = own.inputs
+        return own
+
     def _given(
         self, layer: Layer, weights: Mapping[str, NDArray[Any]], config: Mapping[str, Any], number: Precision
     ) -> dict[str, NDArray[Any]]:
@@ -224,8 +235,19 @@ class Checked:
             return {n: number.round(_plain(self.inputs[n])) for n in names if n in self.inputs}
         settled = sizes.of_weights(layer, weights, config)
         if not weights and layer.weights:
-            settled = _asked(self.live.arguments(), layer, config)
+            settled = self._settled(layer, config)
         return sizes.generated(layer, settled, config, number)
+
+    def _settled(self, layer: Layer, config: Mapping[str, Any]) -> sizes.Sizes:
+        """The sizes of the inputs, by the names of the subject's parameters and by its own signature."""
+        by_name = WeightSearch(layer, config, {}, self.live.parameters(), {}).sizes_by_name()
+        try:
+            asked = _asked(self.live.arguments(), layer, config)
+        except ConformanceError:
+            if by_name:
+                return by_name
+            raise
+        return {**asked, **by_name}
 
     def _trace(self, inputs: Mapping[str, NDArray[Any]], layer: Layer, number: Precision) -> Trace:
         stand_ins = {a: b for a, b in layer.falls_back.items() if f"{a}?" in layer.inputs}

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Own:
     """What a framework's own layer says of itself: the canonical layer that it is, the config that it was made
-    with, and its weights by canonical name in the canonical layout."""
+    with, and its weights by canonical name in the canonical layout. A recording says the inputs that it was made from.
+    """
 
     layer: str
     config: Mapping[str, Any]
     weights: Mapping[str, NDArray[Any]]
+    inputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,18 @@ class Live(Protocol):
 
     def parts(self, call: Call) -> Iterable[Part]:
         """Every layer of a known kind inside it, in the order in which it runs them, with the values that reach it."""
+        ...
+
+
+@runtime_checkable
+class Recording(Protocol):
+    """A subject that was recorded elsewhere, and cannot be run again: a Live that also has the inputs."""
+
+    def recorded(self, layer: str, config: Mapping[str, Any]) -> Own:
+        """What it holds of `layer` with this config, which may say more than was given.
+
+        Raises ConformanceError where it does not hold it.
+        """
         ...
 
 
