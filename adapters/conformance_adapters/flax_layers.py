@@ -156,7 +156,7 @@ class LinenLayerNormTwoPass(LinenLayerNorm):
     fast: ClassVar[bool] = False
 
 
-_PADDING: Mapping[str, str] = {"valid": "VALID", "same-upper": "SAME", "same-lower": "SAME_LOWER"}
+PADDING: Mapping[str, str] = {"valid": "VALID", "same-upper": "SAME", "same-lower": "SAME_LOWER"}
 
 
 def _pair(value: int | Sequence[int]) -> tuple[int, ...]:
@@ -172,7 +172,7 @@ class _Conv2d:
     def refuses(cls, request: Request) -> str | None:
         """Padding is by name, or explicit."""
         padding = request.config["padding"]
-        return f"it has no {padding} padding" if isinstance(padding, str) and padding not in _PADDING else None
+        return f"it has no {padding} padding" if isinstance(padding, str) and padding not in PADDING else None
 
     def layouts(self) -> Sequence[Parameter]:
         """As they are."""
@@ -186,7 +186,7 @@ class _Conv2d:
         return {
             "kernel_size": weights["kernel"].shape[:2],
             "strides": _pair(config["strides"]),
-            "padding": _PADDING[padding] if isinstance(padding, str) else [tuple(side) for side in padding],
+            "padding": PADDING[padding] if isinstance(padding, str) else [tuple(side) for side in padding],
             "kernel_dilation": _pair(config["dilation"]),
             "feature_group_count": config["groups"],
             "use_bias": "bias" in weights,

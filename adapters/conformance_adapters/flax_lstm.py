@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from conformance.trace import Request
 
-_ACTIVATIONS = ("tanh", "sigmoid", "relu", "hard_sigmoid", "softsign", "elu", "silu", "softplus")
+ACTIVATIONS = ("tanh", "sigmoid", "relu", "hard_sigmoid", "softsign", "elu", "silu", "softplus")
 _GATES = {"gate": (0, 1, 2, 3)}  # i, f, g, o, as in CANON
 
 
@@ -46,7 +46,7 @@ class _Lstm:
         if config["direction"] not in ("forward", "reverse"):
             return f"it runs forward or in reverse, not {config['direction']}"
         for option in ("activation", "recurrent_activation"):
-            if config[option] not in _ACTIVATIONS:
+            if config[option] not in ACTIVATIONS:
                 return f"jax.nn has no {config[option]}"
         if request.inputs.get("lengths") is not None:
             return "its outputs after a sequence's end are not the canonical zeros"
@@ -77,9 +77,8 @@ class _Lstm:
         import jax.numpy as jnp
 
         x = self.inputs["x"]
-        named: dict[str, Any] = {}
-        if self.request.config["direction"] == "reverse":
-            named.update(reverse=True, keep_order=True)
+        reverse = self.request.config["direction"] == "reverse"
+        named: dict[str, Any] = {"reverse": reverse, "keep_order": True, "time_major": False, "return_carry": False}
         if "initial_hidden" in self.inputs or "initial_cell" in self.inputs:
             zero = jnp.zeros((x.shape[0], self.unit), self.dtype)
             named["initial_carry"] = tuple(self.inputs.get(n, zero) for n in ("initial_cell", "initial_hidden"))
@@ -112,7 +111,11 @@ class NnxOptimizedLstm(_Lstm, NnxSubject):
 
     def apply(self, module: Any) -> jax.Array:
         """The hidden states in input order."""
+        from flax import nnx
+
         positional, named = self.arguments()
+        if module.rngs is None:  # it wants random numbers, of which it makes zeros
+            named["rngs"] = nnx.Rngs(0)
         return module(*positional, **named)
 
 

@@ -253,8 +253,8 @@ class _FlaxModule(_MultiHead):
 
     def sizes(self) -> Mapping[str, int]:
         """Heads, and key heads."""
-        heads, kv_heads, _, _ = self.widths(self.request)
-        return {"head": heads, "kv": kv_heads}
+        heads = self.config["heads"]
+        return {"head": heads, "kv": self.config.get("kv_heads") or heads}
 
     def layouts(self) -> Sequence[Parameter]:
         """Kernels and biases have an axis for the heads."""
@@ -331,6 +331,8 @@ class NnxMultiHeadAttention(_FlaxModule, NnxSubject):
     def apply(self, module: Any) -> jax.Array:
         """The module's output."""
         positional, named = self.arguments()
+        if module.decode is None:  # it wants to be told
+            named = {**named, "decode": False}
         if self.config.get("causal") == "top-left":
             accepts(type(module).__call__, "is_causal")
             named = {**named, "is_causal": True}
@@ -355,6 +357,19 @@ class LinenMultiHeadAttention(_FlaxModule, LinenSubject):
         from flax import linen
 
         return linen.MultiHeadDotProductAttention(**self.options())
+
+
+class LinenSelfAttention(LinenMultiHeadAttention):
+    """flax.linen.SelfAttention, which is deprecated: it is met in users' models, and not made here."""
+
+    name: ClassVar[str] = "flax.linen.SelfAttention"
+
+    @classmethod
+    def refuses(cls, request: Request) -> str | None:
+        """It has one input."""
+        if any(request.inputs.get(n) is not None for n in ("key_input", "value_input")):
+            return "its keys and values are made of the query's input"
+        return super().refuses(request)
 
 
 SUBJECTS = (

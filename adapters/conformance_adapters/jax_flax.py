@@ -12,6 +12,7 @@ from conformance_adapters.subject import FrameworkAdapter, Subject
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from conformance.subject import Live
     from conformance.trace import Entry, Request
 
 
@@ -28,6 +29,18 @@ class JaxAdapter(FrameworkAdapter):
         from conformance_adapters import flax_layers, flax_lstm, jax_attention
 
         return (*jax_attention.SUBJECTS, *flax_layers.SUBJECTS, *flax_lstm.SUBJECTS)
+
+    def owns(self, subject: Any) -> bool:
+        """A module of Flax, a linen module with its variables, a function that JAX made, or a pytree that is called."""
+        from conformance_adapters.jax_live import owns
+
+        return owns(subject)
+
+    def open(self, subject: Any) -> Live:
+        """What a user hands over, ready to be run."""
+        from conformance_adapters.jax_live import opened
+
+        return opened(subject)
 
     def start(self) -> Mapping[str, str]:
         """Import JAX and Flax, let JAX have float64, and return the versions."""

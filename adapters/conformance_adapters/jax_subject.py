@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -87,8 +87,20 @@ class FlaxSubject(JaxSubject):
             }
         )
 
+    @classmethod
+    def around(cls, held: Any, request: Request) -> Self:
+        """The subject of what exists already (`hold`), to be called with the inputs of `request`."""
+        made = cls.__new__(cls)
+        JaxSubject.__init__(made, request)
+        made.hold(held)
+        return made
+
     def make(self) -> Any:
         """The module, of the request's sizes and options."""
+        raise NotImplementedError
+
+    def hold(self, held: Any) -> None:
+        """Take what exists already: a module, or a module and its variables. It is not changed."""
         raise NotImplementedError
 
     def layouts(self) -> Sequence[Parameter]:
@@ -112,6 +124,10 @@ class FlaxSubject(JaxSubject):
         raise NotImplementedError
 
     def weights(self) -> dict[str, NDArray[Any]]:
+        """The canonical weights of the request, read back out of the module."""
+        return {n: a for n, a in self.all_weights().items() if n in self.request.weights}
+
+    def all_weights(self) -> dict[str, NDArray[Any]]:
         """The canonical weights that the module's parameters hold."""
         from conformance_adapters.jax_tape import to_numpy
 
@@ -120,8 +136,7 @@ class FlaxSubject(JaxSubject):
             parts = p.name.split()
             if len(parts) > 1 and all(n in arrays for n in parts):
                 arrays[p.name] = np.stack([arrays[n] for n in parts])
-        held = layout.read(self.layouts(), arrays, **self.sizes())
-        return {n: a for n, a in held.items() if n in self.request.weights}
+        return layout.read(self.layouts(), arrays, **self.sizes())
 
     def checked(self, parameters: Mapping[str, jax.Array], shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Raise ValueError where `parameters` are not exactly those of the module, in name and shape."""
@@ -149,7 +164,13 @@ class NnxSubject(FlaxSubject):
         self.checked(parameters, {n: tuple(v.shape) for n, v in held.items()})
         for name, variable in held.items():
             variable.set_value(parameters[name])
-        self.definition, self.state = nnx.split(module)
+        self.hold(module)
+
+    def hold(self, held: Any) -> None:
+        """Take a module."""
+        from flax import nnx
+
+        self.definition, self.state = nnx.split(held)
 
     def parameters(self) -> Mapping[str, jax.Array]:
         """The values of the module's `Param` variables."""
@@ -189,11 +210,15 @@ class LinenSubject(FlaxSubject):
         self.checked(parameters, {n: tuple(v.shape) for n, v in held.items()})
         self.variables = {"params": unflatten_dict(parameters, sep=".")}
 
+    def hold(self, held: Any) -> None:
+        """Take a module and its variables."""
+        self.module, self.variables = held
+
     def parameters(self) -> Mapping[str, jax.Array]:
         """The leaves of the variables' `params`."""
         from flax.traverse_util import flatten_dict
 
-        return flatten_dict(self.variables["params"], sep=".")
+        return flatten_dict(self.variables.get("params", {}), sep=".")
 
     def arguments(self) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """What the module is called with."""

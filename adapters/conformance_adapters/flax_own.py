@@ -1,0 +1,235 @@
+"""Flax's own modules as they are met in a user's model: which canonical layer each is, with which config, and which
+canonical inputs the arguments of a call are."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen, nnx
+
+from conformance.errors import Unsupported
+from conformance_adapters import flax_layers, flax_lstm, jax_attention
+
+if TYPE_CHECKING:
+    from conformance_adapters.jax_subject import FlaxSubject
+
+Given = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class OwnModule:
+    """One of Flax's modules: the subject that knows its layout, its config, and its inputs by canonical name.
+
+    `config` reads a module and the arguments of a call, some of which are config (`is_causal`); `inputs` reads the
+    arguments of a call alone. Both raise Unsupported for what the canonical layer does not have.
+    """
+
+    subject: type[FlaxSubject]
+    config: Callable[[Any, Given], dict[str, Any]]
+    inputs: Callable[[Any, Given], dict[str, Any]]
+
+
+def own(module: Any) -> OwnModule | None:
+    """What `module` is, if it is one of Flax's own (a subclass may compute anything).
+
+    An RNN is known by its cell: over a cell of the user's own it is the user's.
+    """
+    if type(module) in (nnx.RNN, linen.RNN):
+        return _CELLS.get(type(module.cell)) or _other_cell(type(module.cell))
+    if type(module) is nnx.LayerNorm and not module.use_fast_variance:
+        return _TWO_PASS[0]
+    if type(module) is linen.LayerNorm and not module.use_fast_variance:
+        return _TWO_PASS[1]
+    return _OWN.get(type(module))
+
+
+def own_types() -> list[type]:
+    """The types that `own` knows."""
+    return [*_OWN, nnx.RNN, linen.RNN]
+
+
+def computes_in(module: Any) -> str | None:
+    """The dtype that one of Flax's own modules was told to compute in, if it was (a cell stands for its RNN)."""
+    dtype = getattr(getattr(module, "cell", module), "dtype", None)
+    return None if dtype is None else jnp.dtype(dtype).name
+
+
+def arguments(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call by the names of the module's own parameters, without those that are None."""
+    bound = inspect.signature(type(module).__call__).bind(module, *args, **kwargs).arguments
+    return {n: v for i, (n, v) in enumerate(bound.items()) if i and v is not None}
+
+
+def _no_config(module: Any, given: Given) -> dict[str, Any]:
+    return {}
+
+
+def _first(module: Any, given: Given) -> dict[str, Any]:
+    return {"x": given["inputs"]}
+
+
+def _merged(x: Any, axes: int) -> Any:
+    """`x` with as many axes as the canonical layer has: all that come before are its batch."""
+    return x if x.ndim == axes else jnp.reshape(x, (-1, *x.shape[x.ndim - axes + 1 :]))
+
+
+# --------------------------------------------------------------------------------- layer norm ----
+def _axes(axes: Any, what: str) -> int:
+    """How many trailing axes these are."""
+    given = sorted([axes] if isinstance(axes, int) else axes)
+    if given != list(range(-len(given), 0)):
+        raise Unsupported(f"its {what} are {axes}; a layer norm's are the last ones, counted from the end")
+    return len(given)
+
+
+def _layer_norm(module: Any, given: Given) -> dict[str, Any]:
+    count = _axes(module.reduction_axes, "reduction_axes")
+    if (module.use_scale or module.use_bias) and _axes(module.feature_axes, "feature_axes") != count:
+        raise Unsupported(f"it normalises over {count} axes, but its scale and bias have other ones")
+    if module.axis_name is not None:
+        raise Unsupported(f"its statistics are shared between devices (axis_name={module.axis_name!r})")
+    return {"axes": count, "epsilon": float(module.epsilon)}
+
+
+def _layer_norm_inputs(module: Any, given: Given) -> dict[str, Any]:
+    if "mask" in given:
+        raise Unsupported("it is called with a mask, which leaves elements out of the statistics")
+    return {"x": given["x"]}
+
+
+# -------------------------------------------------------------------------------- convolution ----
+_PADDING = {flax: canonical for canonical, flax in flax_layers.PADDING.items()}
+
+
+def _per_axis(value: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
+    return (1,) * rank if value is None else (value,) * rank if isinstance(value, int) else tuple(value)
+
+
+def _convolution(module: Any, given: Given) -> dict[str, Any]:
+    rank = 1 if isinstance(module.kernel_size, int) else len(module.kernel_size)
+    if rank != 2:
+        raise Unsupported(f"it convolves over {rank} axes, not over 2")
+    if set(_per_axis(module.input_dilation, rank)) != {1}:
+        raise Unsupported(f"it dilates its input (input_dilation={module.input_dilation})")
+    if module.mask is not None:
+        raise Unsupported("its kernel is masked")
+    padding = module.padding
+    if isinstance(padding, str):
+        if padding not in _PADDING:
+            raise Unsupported(f"a canonical convolution has no {padding} padding")
+        padding = _PADDING[padding]
+    else:
+        sides = _per_axis(padding, rank) if isinstance(padding, int) else padding
+        padding = tuple((side, side) if isinstance(side, int) else tuple(side) for side in sides)
+    return {
+        "strides": _per_axis(module.strides, rank),
+        "padding": padding,
+        "dilation": _per_axis(module.kernel_dilation, rank),
+        "groups": module.feature_group_count,
+    }
+
+
+def _convolution_inputs(module: Any, given: Given) -> dict[str, Any]:
+    return {"x": _merged(given["inputs"], 4)}
+
+
+# ---------------------------------------------------------------------------------- attention ----
+def _attention(module: Any, given: Given) -> dict[str, Any]:
+    if getattr(module, "normalize_qk", False):
+        raise Unsupported("it normalises queries and keys (normalize_qk)")
+    if given.get("decode", module.decode):
+        raise Unsupported("it decodes step by step from a cache (decode)")
+    config = {"heads": module.num_heads}
+    kv_heads = getattr(module, "num_kv_heads", None)
+    if kv_heads not in (None, module.num_heads):
+        config["kv_heads"] = kv_heads
+    if given.get("is_causal"):
+        config["causal"] = "top-left"
+    return config
+
+
+def _attention_inputs(module: Any, given: Given) -> dict[str, Any]:
+    query = given["inputs_q"]
+    key = given.get("inputs_k", given.get("inputs_kv"))
+    found = {"query_input": query, "key_input": key, "value_input": given.get("inputs_v", given.get("inputs_kv"))}
+    inputs = {n: _merged(x, 3) for n, x in found.items() if x is not None}
+    mask = given.get("mask")
+    if mask is not None:
+        if query.ndim > 3 or mask.ndim > 4:
+            raise Unsupported("it is called with a mask and more than one batch axis")
+        # Flax's masks may be numbers (make_attention_mask gives float32): what is not zero attends.
+        inputs["mask"] = jnp.reshape(mask != 0, (1,) * (4 - mask.ndim) + mask.shape)
+    return inputs
+
+
+# --------------------------------------------------------------------------------------- LSTM ----
+def _activation(function: Any, what: str) -> str:
+    for name in flax_lstm.ACTIVATIONS:
+        if function is getattr(jax.nn, name):
+            return name
+    raise Unsupported(f"its {what} is {getattr(function, '__name__', function)}")
+
+
+def _lstm(module: Any, given: Given) -> dict[str, Any]:
+    cell = module.cell
+    if cell.carry_init not in (None, jax.nn.initializers.zeros):
+        raise Unsupported("its initial state is drawn by a carry_init of its own, not zeros")
+    reverse = given.get("reverse", module.reverse)
+    return {
+        "direction": "reverse" if reverse else "forward",
+        "activation": _activation(cell.activation_fn, "activation_fn"),
+        "recurrent_activation": _activation(cell.gate_fn, "gate_fn"),
+    }
+
+
+def _lstm_inputs(module: Any, given: Given) -> dict[str, Any]:
+    if "seq_lengths" in given:
+        raise Unsupported("it is called with seq_lengths; a canonical sequence has its full length")
+    x = given["inputs"]
+    if given.get("time_major", module.time_major):
+        x = jnp.moveaxis(x, 0, -2)
+    inputs = {"x": _merged(x, 3)}
+    if "initial_carry" in given:
+        cell, hidden = given["initial_carry"]
+        inputs |= {"initial_hidden": _merged(hidden, 2), "initial_cell": _merged(cell, 2)}
+    return inputs
+
+
+def _other_cell(cell: type) -> OwnModule | None:
+    if not cell.__module__.startswith("flax."):
+        return None
+
+    def refused(module: Any, given: Given) -> dict[str, Any]:
+        raise Unsupported(f"it runs a {cell.__name__}; of Flax's cells, LSTMCell and OptimizedLSTMCell are known")
+
+    return OwnModule(flax_lstm.NnxLstm, refused, _lstm_inputs)
+
+
+# --------------------------------------------------------------------------------------- table ----
+_OWN: dict[type, OwnModule] = {
+    nnx.Linear: OwnModule(flax_layers.NnxLinear, _no_config, _first),
+    linen.Dense: OwnModule(flax_layers.LinenDense, _no_config, _first),
+    nnx.LayerNorm: OwnModule(flax_layers.NnxLayerNorm, _layer_norm, _layer_norm_inputs),
+    linen.LayerNorm: OwnModule(flax_layers.LinenLayerNorm, _layer_norm, _layer_norm_inputs),
+    nnx.Conv: OwnModule(flax_layers.NnxConv, _convolution, _convolution_inputs),
+    linen.Conv: OwnModule(flax_layers.LinenConv, _convolution, _convolution_inputs),
+    nnx.MultiHeadAttention: OwnModule(jax_attention.NnxMultiHeadAttention, _attention, _attention_inputs),
+    linen.MultiHeadDotProductAttention: OwnModule(jax_attention.LinenMultiHeadAttention, _attention, _attention_inputs),
+    linen.MultiHeadAttention: OwnModule(jax_attention.LinenMultiHeadAttention, _attention, _attention_inputs),
+    linen.SelfAttention: OwnModule(jax_attention.LinenSelfAttention, _attention, _attention_inputs),
+}
+_TWO_PASS = (
+    OwnModule(flax_layers.NnxLayerNormTwoPass, _layer_norm, _layer_norm_inputs),
+    OwnModule(flax_layers.LinenLayerNormTwoPass, _layer_norm, _layer_norm_inputs),
+)
+_CELLS: dict[type, OwnModule] = {
+    nnx.OptimizedLSTMCell: OwnModule(flax_lstm.NnxOptimizedLstm, _lstm, _lstm_inputs),
+    nnx.LSTMCell: OwnModule(flax_lstm.NnxLstm, _lstm, _lstm_inputs),
+    linen.OptimizedLSTMCell: OwnModule(flax_lstm.LinenOptimizedLstm, _lstm, _lstm_inputs),
+    linen.LSTMCell: OwnModule(flax_lstm.LinenLstm, _lstm, _lstm_inputs),
+}
