@@ -24,8 +24,10 @@ from conformance.rounding import RoundedArray
 
 ENOUGH = 10.0
 
-# Numbers to try where a variant stands for any number: what frameworks have as their defaults.
+# Numbers to try where a variant stands for any number: what frameworks and models have as their defaults.
 _NUMBERS: Mapping[str, tuple[str, ...]] = {
+    "attention.scale": ("0.125",),
+    "lstm.forget-bias": ("0.5",),
     "norm.epsilon": ("0.001", "1e-06", "1e-12"),
     "rope.base": ("500000.0",),
     "leaky_relu.slope": ("0.3", "0.2", "0.01"),
