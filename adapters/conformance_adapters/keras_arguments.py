@@ -31,6 +31,11 @@ def positional(subject: Any) -> tuple[list[str], int]:
     return [p.name for p in names], sum(p.default is p.empty for p in names)
 
 
+def closed_over(function: Any) -> Mapping[str, Any]:
+    """What a Python function reads of the names around it, by name."""
+    return inspect.getclosurevars(function).nonlocals if inspect.isfunction(function) else {}
+
+
 def taken(subject: Any, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """`args` and `kwargs` as `subject` takes them: a model made from its inputs takes one structure of them all.
 

@@ -249,11 +249,11 @@ class KerasOnTensorFlow(KerasAdapter):
         return {"tensorflow": tensorflow.__version__}
 
     def watch(self, function: Callable[[], Any], decomposed: bool, loops: bool = False) -> tuple[Any, Sequence[Entry]]:
-        """Run the function as a graph of which every tensor is fetched; a loop in it would be one operation."""
+        """Run the function as a graph of which every tensor is fetched, in which a loop would be one operation."""
         from conformance_adapters.keras_recurrent import unrolled
-        from conformance_adapters.tensorflow_tape import record
+        from conformance_adapters.tensorflow_eager import watched
 
-        return record(unrolled(function) if loops else function)
+        return watched(unrolled(function) if loops else function)
 
     def is_symbolic(self, tensor: Any) -> bool:
         """Whether the tensor is one of a graph."""

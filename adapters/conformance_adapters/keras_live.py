@@ -16,9 +16,9 @@ from conformance.errors import ConformanceError, Unsupported
 from conformance.subject import Argument, Call, Own, Part, matched, one_tensor
 from conformance.trace import Request, Trace
 from conformance_adapters import keras_own
-from conformance_adapters.keras_arguments import arguments, positional, taken
+from conformance_adapters.keras_arguments import arguments, closed_over, positional, taken
 from conformance_adapters.keras_file import load
-from conformance_adapters.keras_parts import paths, watched
+from conformance_adapters.keras_parts import paths, variables, watched
 from conformance_adapters.keras_subject import seen_as, to_numpy
 
 if TYPE_CHECKING:
@@ -89,16 +89,20 @@ class KerasLive:
         return Own(known.subject.layer, config, keras_own.weights(self.subject))
 
     def parameters(self) -> Mapping[str, NDArray[Any]]:
-        """Its floating-point variables by their path, without the name of the layer or model itself."""
-        if not self.is_layer:
-            return {}
-        floats = [v for v in self.subject.weights if "float" in str(v.dtype)]
+        """Its floating-point variables by their path: attributes, or the names of a Functional model's layers.
+
+        Those of a function are the variables that it closes over.
+        """
+        if self.is_layer:
+            held = variables(self.subject)
+        else:
+            held = ((n, v) for n, v in closed_over(self.subject).items() if isinstance(v, _held_types()))
         named: dict[str, NDArray[Any]] = {}
-        for variable in floats:
-            path = str(variable.path).removeprefix(f"{self.subject.name}/")
-            while path in named:  # layers of the same name, in models of the same name
+        for path, variable in held:
+            while path in named:  # layers of the same name
                 path += "'"
-            named[path] = to_numpy(variable.value)
+            if "float" in str(variable.dtype):
+                named[path] = to_numpy(getattr(variable, "value", variable))
         return named
 
     def arguments(self) -> Sequence[Argument]:
@@ -192,11 +196,12 @@ class KerasLive:
     def _part(self, path: str, layer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Part:
         known = keras_own.own(layer)
         assert known is not None
+        activation = keras_own.activation_of(layer)
+        if activation is not None:
+            path += f" (before {activation})"
         try:
             tensors, asked = keras_own.captured(layer, args, kwargs)
-            live = KerasLive(
-                layer, self.framework, asked=asked, before_activation=keras_own.activation_of(layer) is not None
-            )
+            live = KerasLive(layer, self.framework, asked=asked, before_activation=activation is not None)
             live.own()
             inputs = {n: self._array(t, layer) for n, t in tensors.items()}
         except Unsupported as error:
@@ -213,6 +218,12 @@ class KerasLive:
         if "float" not in str(tensor.dtype):
             return to_numpy(tensor)
         return to_numpy(ops.cast(tensor, layer.compute_dtype)).astype("float64")
+
+
+def _held_types() -> tuple[type, ...]:
+    import keras
+
+    return keras.Variable, type(keras.ops.zeros(()))
 
 
 @contextmanager

@@ -12,10 +12,19 @@ from conformance_adapters.keras_own import own
 
 def paths(model: Any) -> dict[int, str]:
     """The path to every layer inside `model`, by the layer's id, as people write it: the names of the layers of a
-    Functional or Sequential model, the attributes of any other."""
+    Functional or Sequential model, the attributes of any other, and the names of what those hide."""
     found: dict[int, str] = {id(model): model.name}
     _walk(model, "", found)
     return found
+
+
+def variables(model: Any) -> Iterator[tuple[str, Any]]:
+    """Every variable inside `model` with its path: the layer's, and the attribute that holds it or else its name."""
+    where = {id(model): "", **{key: f"{path}." for key, path in paths(model).items() if key != id(model)}}
+    for layer in model._flatten_layers():
+        for variable in layer._trainable_variables + layer._non_trainable_variables:
+            attribute = (n for n, v in vars(layer).items() if v is variable and not n.startswith("_"))
+            yield where.get(id(layer), f"{layer.name}.") + next(attribute, str(variable.name)), variable
 
 
 def _walk(layer: Any, prefix: str, found: dict[int, str]) -> None:
@@ -45,6 +54,8 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
         attributes = {**vars(value), **vars(value).get("_modules", {})}  # PyTorch keeps modules apart
         held = ((n, v) for n, v in attributes.items() if not n.startswith("_"))
     yield from ((n, v) for n, v in held if isinstance(v, Layer) or (isinstance(v, dict | list | tuple) and _holds(v)))
+    if isinstance(value, Layer):
+        yield from ((layer.name, layer) for layer in value._layers)
 
 
 def _functional(value: Any) -> bool:
@@ -52,7 +63,7 @@ def _functional(value: Any) -> bool:
 
 
 def _holds(container: Any) -> bool:
-    """Whether a container has layers directly in it (deeper nesting is named by Keras's own names)."""
+    """Whether a container has layers directly in it (what is nested deeper goes by its name)."""
     from keras import Layer
 
     return any(isinstance(v, Layer) for v in (container.values() if isinstance(container, dict) else container))

@@ -19,6 +19,7 @@ from conformance_adapters.tensorflow_tape import record, to_numpy
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from conformance.subject import Live
     from conformance.trace import Entry, Request, Trace
 
 
@@ -226,6 +227,19 @@ class TensorFlowAdapter(FrameworkAdapter):
     def record(self, subject: Callable[[], Any], request: Request) -> tuple[Any, Sequence[Entry]]:
         """Run the subject as a graph of which every tensor is fetched."""
         return record(subject)
+
+    def owns(self, subject: Any) -> bool:
+        """A tf.Module, a tf.function, or one of TensorFlow's own functions."""
+        from conformance_adapters.tensorflow_live import owns
+
+        return owns(subject)
+
+    def open(self, subject: Any) -> Live:
+        """A module, or a function of tensors. Raises ConformanceError for anything else."""
+        from conformance_adapters.tensorflow_live import opened
+
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        return opened(subject)
 
     def run(self, request: Request) -> Trace:
         """Build the subject, read its weights back, run it plain, run it observed.

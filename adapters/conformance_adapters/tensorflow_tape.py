@@ -40,7 +40,7 @@ def record(function: Callable[[], Any]) -> tuple[Any, list[Entry]]:
     """
     import tensorflow as tf
 
-    with _nested_functions_inline():
+    with nested_functions_inline():
         graph_function = tf.compat.v1.wrap_function(function, signature=[])
     computed = [
         tensor
@@ -96,7 +96,8 @@ def _scope(operation: Any) -> str:
 
 
 @contextmanager
-def _nested_functions_inline() -> Iterator[None]:
+def nested_functions_inline() -> Iterator[None]:
+    """While this holds, a `tf.function` runs as the Python function that it was made from."""
     import tensorflow as tf
 
     before = tf.config.functions_run_eagerly()
