@@ -218,7 +218,7 @@ class Checked:
         """What the subject says of itself; a recording says it of the layer that it is said to be."""
         if not isinstance(self.live, Recording):
             return self.live.own()
-        own = self.live.recorded(self.layer, self.config or {})
+        own = self.live.recorded(self.layer, self.config or {}, self.weights is None)
         if self.inputs is None and own.inputs:
             self.inputs = own.inputs
         return own

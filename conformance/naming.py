@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|\*")
+_WORD = re.compile(r"[a-z]2[a-z](?![a-z])|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|\*")
 _BIAS = {"bias", "biases", "b", "beta", "shift"}
 # What the names of a weight's kernel say, by the part of the layer that it belongs to.
 _PARTS: Mapping[str, frozenset[str]] = {
@@ -60,6 +60,8 @@ def spoken_for(path: str, weight: str) -> int:
     if said.bias != is_bias(path):
         return -1
     told = set(words(path))
+    if weight == "projection":  # few recurrent layers have one
+        return 2 if told & {"projection", "proj", "hr"} else -1
     if not said.part:  # a recurrent layer's other kernel is the recurrent one
         return 0 if told & _PARTS["recurrent"] else 1
     others = set().union(*(w for p, w in _PARTS.items() if p != said.part and p != "input"))

@@ -116,8 +116,9 @@ class Live(Protocol):
 class Recording(Protocol):
     """A subject that was recorded elsewhere, and cannot be run again: a Live that also has the inputs."""
 
-    def recorded(self, layer: str, config: Mapping[str, Any]) -> Own:
-        """What it holds of `layer` with this config, which may say more than was given.
+    def recorded(self, layer: str, config: Mapping[str, Any], weights: bool = True) -> Own:
+        """What it holds of `layer`, its weights only where they are wanted; its config is completed from `config`,
+        which goes first.
 
         Raises ConformanceError where it does not hold it.
         """

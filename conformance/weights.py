@@ -76,6 +76,15 @@ class WeightSearch:
             name = self.layer.falls_back[name]
         return self.inputs.get(name)
 
+    def sizes_by_name(self) -> Sizes:
+        """The sizes that follow from the parameters whose names speak for a weight, each taken in its likeliest way."""
+        made = self.sizes
+        for name in self.wanted:
+            candidates = self._candidates(name)
+            if candidates and (candidates[0].spoken > 0 or len({c.path for c in candidates}) == 1):
+                made = unified(self.layer.weights[name], candidates[0].array.shape, made, self.config) or made
+        return made
+
     def found(self, trace: Trace, precision: Precision) -> dict[str, NDArray[Any]]:
         """The weights, by canonical name. Raises ConformanceError with the candidates where they cannot be told."""
         options = {name: self._candidates(name) for name in self.wanted}
@@ -88,7 +97,7 @@ class WeightSearch:
         if len(assignments) == 1:
             return {**self.given, **{n: c.array for n, c in assignments[0].items()}}
         use = _Use(self, trace, precision)
-        ranked = sorted(assignments, key=lambda a: (-use.of(a), sum(c.likely for c in a.values()), -len(a)))
+        ranked = sorted(assignments, key=lambda a: (-use.of(a), -len(a), sum(c.likely for c in a.values())))
         best, second = ranked[0], ranked[1]
         if use.of(best) == use.of(second) and self._differ(best, second):
             raise ConformanceError(self._ambiguous(best, [a for a in ranked if use.of(a) == use.of(best)]))
@@ -132,10 +141,11 @@ class WeightSearch:
     def _assignments(self, options: Mapping[str, Sequence[Candidate]]) -> Iterator[dict[str, Candidate]]:
         """Every way to give each weight a parameter of its own; one that may be absent is, where nothing holds it."""
         kernels = [n for n in options if not n.rstrip("?").endswith("bias") and options[n]]
+        ways = [[*options[n], *([None] if n.endswith("?") and options[n][0].spoken < 2 else [])] for n in kernels]
         biases = [n for n in options if n.rstrip("?").endswith("bias") and options[n]]
-        for chosen in product(*(options[n] for n in kernels)):
-            assignment = {n.rstrip("?"): c for n, c in zip(kernels, chosen, strict=True)}
-            if len({c.slot for c in chosen}) < len(chosen) or not self._fit(assignment):
+        for chosen in product(*ways):
+            assignment = {n.rstrip("?"): c for n, c in zip(kernels, chosen, strict=True) if c is not None}
+            if len({c.slot for c in assignment.values()}) < len(assignment) or not self._fit(assignment):
                 continue
             for more in product(*(self._beside(n, options[n], assignment) for n in biases)):
                 whole = {**assignment, **{n.rstrip("?"): c for n, c in zip(biases, more, strict=True) if c is not None}}

@@ -103,7 +103,7 @@ class TorchLive:
         with torch.no_grad():
             output = self._first(function())
             observed, tape = record(function, call.decomposed)
-        return Trace(to_numpy(output), tape, to_numpy(self._first(observed)), environment={"torch": torch.__version__})
+        return Trace(to_numpy(output), tape, to_numpy(self._first(observed)), environment={"torch": str(torch.__version__)})
 
     def _first(self, returned: Any) -> torch.Tensor:
         return one_tensor(tensors(returned), self.name)
