@@ -11,7 +11,7 @@ lstmLayer and convolution2dLayer in MathWorks' Deep Learning Toolbox documentati
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from conformance.mat import MatFile
+    from conformance.subject import Live
 
 LAYOUTS: Mapping[str, tuple[Parameter, ...]] = {
     "multi_head_attention": (
@@ -61,6 +62,43 @@ _GROUPED = (  # groupedConvolution2dLayer keeps the groups apart
     Parameter("Bias", "bias", "(group out) -> 1 1 out group"),
 )
 INPUT = "X"
+
+
+def _scalar(kind: type) -> Callable[[NDArray[Any]], Any]:
+    return lambda array: kind(array.reshape(-1)[0])
+
+
+def _whole(array: NDArray[Any]) -> list[int]:
+    return [int(n) for n in array.ravel()]
+
+
+# Properties that are config: the property, the name in the config, and how its value is read.
+OPTIONS: Mapping[str, Mapping[str, tuple[str, Callable[[NDArray[Any]], Any]]]] = {
+    "multi_head_attention": {"NumHeads": ("heads", _scalar(int))},
+    "layer_norm": {"Epsilon": ("epsilon", _scalar(float))},
+    "conv2d": {
+        "Stride": ("strides", _whole),
+        "DilationFactor": ("dilation", _whole),
+        "PaddingSize": ("padding", lambda array: [_whole(array)[:2], _whole(array)[2:]]),  # top bottom left right
+    },
+}
+
+
+def recorded_layer(arrays: Mapping[str, NDArray[Any]]) -> str | None:
+    """The layer whose learnable parameters are among `arrays`, by MATLAB's names; None where none is known.
+
+    `Scale` and `Offset` are a layer normalisation's, unless there is what only another normalisation has.
+    """
+    if "QueryWeights" in arrays:
+        return "multi_head_attention"
+    if "InputWeights" in arrays and "RecurrentWeights" in arrays:
+        gates, units = len(arrays["InputWeights"]), arrays["RecurrentWeights"].shape[1]
+        return "lstm" if gates == 4 * units else None
+    if {"Scale", "Offset"} <= set(arrays) and not {"TrainedMean", "TrainedVariance", "NumGroups"} & set(arrays):
+        return "layer_norm"
+    if "Weights" in arrays:
+        return {2: "linear", 4: "conv2d", 5: "conv2d"}.get(arrays["Weights"].ndim)
+    return None
 
 
 def layout(layer: str, config: Mapping[str, Any]) -> tuple[Parameter, ...]:
@@ -231,39 +269,60 @@ class MatlabAdapter:
         Raises ConformanceError where the file lacks the output or a weight or was recorded from another
         input, and Unsupported where it was recorded in another precision.
         """
-        from conformance.layers import get_layer
         from conformance.mat import open_mat
 
-        file = open_mat(Path(request.source or ".") / request.subject)
-        layer = get_layer(request.layer, request.config)
-        first = next(iter(layer.inputs))
-        shape = np.shape(request.inputs[first])
-        last = list(_parts(request.layer, request.config))[-1][1]
-        recorded = file[layer.output]
-        if recorded.dtype != np.dtype(request.dtype):
-            raise Unsupported(f"{request.subject} was recorded in {recorded.dtype}")
-        if INPUT in file.arrays:
-            self._same_input(file, to_canonical(file[INPUT], request.layer, shape), request.inputs[first])
+        return recorded_trace(open_mat(Path(request.source or ".") / request.subject), request)
+
+    def owns(self, subject: Any) -> bool:
+        """The Path of a `.mat` file."""
+        return isinstance(subject, Path) and subject.suffix.lower() == ".mat"
+
+    def open(self, subject: Any) -> Live:
+        """As `matlab_live.opened`."""
+        from conformance_adapters.matlab_live import opened
+
+        return opened(subject)
+
+
+def recorded_trace(file: MatFile, request: Request) -> Trace:
+    """What `file` holds of the request's layer, in MATLAB's axes. Raises as `MatlabAdapter.run`."""
+    from conformance.layers import get_layer
+
+    layer = get_layer(request.layer, request.config)
+    first = next(iter(layer.inputs))
+    shape = np.shape(request.inputs[first])
+    parts = list(_parts(request.layer, request.config))
+    recorded = file[layer.output]
+    if recorded.dtype != np.dtype(request.dtype):
+        raise Unsupported(f"{request.subject} was recorded in {recorded.dtype}")
+    if INPUT in file.arrays:
+        require_same_input(file, to_canonical(file[INPUT], parts[0][1], shape), request.inputs[first])
+    weights: Mapping[str, NDArray[Any]] = {}
+    if request.weights:
         weights = canonical_weights(request.layer, request.config, file.arrays, str(file.path))
-        return Trace(
-            output=to_canonical(recorded, last, shape),
-            tape=_tape(file, list(layer.steps), set(matlab_arrays(request.layer, request.config, weights)) | {INPUT}),
-            weights={name: np.asarray(w, np.float64) for name, w in weights.items()},
-            recorded=True,
-        )
-
-    def _same_input(self, file: MatFile, recorded: NDArray[Any], asked: NDArray[Any]) -> None:
-        if recorded.shape != asked.shape:
-            what = f"is {_times(recorded.shape)} in canonical axes, where {_times(asked.shape)} is asked for"
-        elif not np.array_equal(recorded, asked):
-            what = f"differs from the input that is asked for by up to {np.max(np.abs(recorded - asked)):.3g}"
-        else:
-            return
-        raise ConformanceError(f"{file.path}: {INPUT!r} {what}; a recording is judged on the input it was made from")
+    given = {prefix + p.name for prefix, part, own in parts for p in layout(part, own)}
+    given |= {prefix + name for prefix, part, _ in parts for name in (*OPTIONS.get(part, ()), INPUT)} | {INPUT}
+    return Trace(
+        output=to_canonical(recorded, parts[-1][1], shape),
+        tape=recorded_tape(file, list(layer.steps), given),
+        weights={name: np.asarray(w, np.float64) for name, w in weights.items()},
+        recorded=True,
+    )
 
 
-def _tape(file: MatFile, steps: list[str], given: set[str]) -> list[Entry]:
-    """Everything that was computed: named steps in flow order, after what has no step's name."""
+def require_same_input(file: MatFile, recorded: NDArray[Any], asked: NDArray[Any], name: str = INPUT) -> None:
+    """Raise ConformanceError where what is asked for is not what was `recorded`, both in canonical axes."""
+    if recorded.shape != asked.shape:
+        what = f"is {_times(recorded.shape)} in canonical axes, where {_times(asked.shape)} is asked for"
+    elif not np.array_equal(recorded, asked):
+        what = f"differs from the input that is asked for by up to {np.max(np.abs(recorded - asked)):.3g}"
+    else:
+        return
+    raise ConformanceError(f"{file.path}: {name!r} {what}; a recording is judged on the input it was made from")
+
+
+def recorded_tape(file: MatFile, steps: list[str], given: set[str]) -> list[Entry]:
+    """Everything that was computed: named steps in flow order, after what has no step's name. `given` was not."""
     names = [n for n, a in file.arrays.items() if n not in given and a.dtype.kind == "f"]
     names.sort(key=lambda name: steps.index(name) if name in steps else -1)
     return [Entry(name, file.arrays[name], name if name in steps else None) for name in names]
