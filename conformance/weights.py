@@ -80,7 +80,8 @@ class WeightSearch:
         """The sizes that follow from the parameters whose names speak for a weight, each taken in its likeliest way."""
         made = self.sizes
         for name in self.wanted:
-            candidates = self._candidates(name)
+            axes = len(self.layer.weights[name].split())
+            candidates = [c for c in self._candidates(name) if self.parameters[c.path].ndim == axes]
             if candidates and (candidates[0].spoken > 0 or len({c.path for c in candidates}) == 1):
                 made = unified(self.layer.weights[name], candidates[0].array.shape, made, self.config) or made
         return made
