@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from clean import CleanCorpus
 from planted import Corpus
-from problem import Problem, drawn
+from problems import CONVOLUTION, GROUPED_CONVOLUTION, STRIDE_OF_THREE
 from torch import Tensor
 
 Weights = Mapping[str, Tensor]
@@ -18,26 +18,6 @@ Call = Callable[..., Tensor]
 
 FAULTS = Corpus()
 CLEAN = CleanCorpus()
-
-SAME = Problem(
-    "conv2d",
-    {"padding": "same-upper", "strides": 2},
-    {"x": drawn("conv x", 2, 8, 10, 4)},
-    {"kernel": drawn("conv kernel", 3, 3, 4, 6), "bias": drawn("conv bias", 6)},
-)
-# For a stride of two, what both sides of padding give is what the lower side alone gives.
-STRIDE_OF_THREE = Problem(
-    "conv2d",
-    {"padding": "same-upper", "strides": 3},
-    {"x": drawn("conv x", 2, 8, 11, 4)},
-    {"kernel": drawn("conv kernel", 4, 4, 4, 6), "bias": drawn("conv bias", 6)},
-)
-GROUPED = Problem(
-    "conv2d",
-    {"groups": 2},
-    {"x": drawn("conv x", 2, 8, 10, 4)},
-    {"kernel": drawn("conv kernel", 3, 3, 2, 6), "bias": drawn("conv bias", 6)},
-)
 
 
 def convolve(w: Weights, x: Tensor, pad: tuple[int, int, int, int], kernel: Tensor | None = None, **k: Any) -> Tensor:
@@ -53,12 +33,12 @@ def convolve_and_add(w: Weights, x: Tensor, kernel: Tensor) -> Tensor:
     return convolve(without, x, (0, 1, 0, 1), stride=2) + w["bias"]
 
 
-@CLEAN.add(SAME)
+@CLEAN.add(CONVOLUTION)
 def convolution_padded_below(w: Weights, c: Config) -> Call:
     return lambda x: convolve(w, x, (0, 1, 0, 1), stride=2)
 
 
-@CLEAN.add(SAME)
+@CLEAN.add(CONVOLUTION)
 def convolution_by_unfolding(w: Weights, c: Config) -> Call:
     """Every window a row of a matrix."""
 
@@ -70,7 +50,7 @@ def convolution_by_unfolding(w: Weights, c: Config) -> Call:
     return call
 
 
-@CLEAN.add(SAME)
+@CLEAN.add(CONVOLUTION)
 def convolution_as_a_sum_of_products(w: Weights, c: Config) -> Call:
     """One product for each offset of the kernel."""
 
@@ -91,17 +71,17 @@ def group_by_group(w: Weights, x: Tensor) -> list[Tensor]:
     return [F.conv2d(part, kernel).permute(0, 2, 3, 1) for part, kernel in pairs]
 
 
-@CLEAN.add(GROUPED)
+@CLEAN.add(GROUPED_CONVOLUTION)
 def convolution_one_group_after_another(w: Weights, c: Config) -> Call:
     return lambda x: torch.cat(group_by_group(w, x), dim=-1) + w["bias"]
 
 
-@FAULTS.plant(SAME, "convolved", {"conv.flip": "convolution"})
+@FAULTS.plant(CONVOLUTION, "convolved", {"conv.flip": "convolution"})
 def ConvolutionFlipped(w: Weights, c: Config) -> Call:
     return lambda x: convolve(w, x, (0, 1, 0, 1), w["kernel"].flip(0, 1), stride=2)
 
 
-@FAULTS.plant(SAME, "padded", {"conv.same-padding": "same-lower"})
+@FAULTS.plant(CONVOLUTION, "padded", {"conv.same-padding": "same-lower"})
 def ConvolutionPaddedAbove(w: Weights, c: Config) -> Call:
     return lambda x: convolve(w, x, (1, 0, 1, 0), stride=2)
 
@@ -113,19 +93,19 @@ def ConvolutionPaddedOnBothSides(w: Weights, c: Config) -> Call:
     ).permute(0, 2, 3, 1)
 
 
-@FAULTS.plant(SAME, "convolved")
+@FAULTS.plant(CONVOLUTION, "convolved")
 def ConvolutionKernelTransposed(w: Weights, c: Config) -> Call:
     """Height and width of the kernel swapped, as a MATLAB file read through HDF5 has them."""
     return lambda x: convolve_and_add(w, x, w["kernel"].transpose(0, 1))
 
 
-@FAULTS.plant(SAME, "output")
+@FAULTS.plant(CONVOLUTION, "output")
 def ConvolutionKernelTransposedAndBiasFused(w: Weights, c: Config) -> Call:
     """The same in one operation with the bias: what is seen to be wrong is the output."""
     return lambda x: convolve(w, x, (0, 1, 0, 1), w["kernel"].transpose(0, 1), stride=2)
 
 
-@FAULTS.plant(GROUPED, "convolved", {"conv.groups": "interleaved"})
+@FAULTS.plant(GROUPED_CONVOLUTION, "convolved", {"conv.groups": "interleaved"})
 def ConvolutionGroupsInterleaved(w: Weights, c: Config) -> Call:
     """Output channel o is made by group o % groups."""
 
@@ -135,7 +115,7 @@ def ConvolutionGroupsInterleaved(w: Weights, c: Config) -> Call:
     return call
 
 
-@FAULTS.plant(SAME, "output")
+@FAULTS.plant(CONVOLUTION, "output")
 def ConvolutionWithoutBias(w: Weights, c: Config) -> Call:
     return lambda x: F.conv2d(
         F.pad(x.permute(0, 3, 1, 2), (0, 1, 0, 1)), w["kernel"].permute(3, 2, 0, 1), stride=2

@@ -174,7 +174,9 @@ class ResidualAdded(Attention):
 # -- two faults ----------------------------------------------------------------------------------------------
 
 
-@CORPUS.plant(CROSS, "scaled", {"attention.scale": "1", "attention.head-merge": "interleaved"}, also=("merged",))
+@CORPUS.plant(
+    CROSS, "scaled", {"attention.scale": "1", "attention.head-merge": "interleaved"}, also=("merged",), faults=2
+)
 class NotScaledAndMergedInterleaved(Attention):
     def scaled(self, scores: Tensor) -> Tensor:
         return scores
@@ -183,7 +185,7 @@ class NotScaledAndMergedInterleaved(Attention):
         return context.movedim(1, -1).flatten(2)
 
 
-@CORPUS.plant(PADDED, "masked", {"attention.mask-polarity": "true-blocks"}, also=("output",))
+@CORPUS.plant(PADDED, "masked", {"attention.mask-polarity": "true-blocks"}, also=("output",), faults=2)
 class MaskInvertedAndNoOutputBias(Attention):
     def masked(self, scores: Tensor, seen: Tensor) -> Tensor:
         return scores.masked_fill(seen, -math.inf)
@@ -192,7 +194,7 @@ class MaskInvertedAndNoOutputBias(Attention):
         return merged @ self.w["output_kernel"]
 
 
-@CORPUS.plant(CROSS, "query", also=("value",))
+@CORPUS.plant(CROSS, "query", also=("value",), faults=2)
 class QueryAndValueWithoutBias(Attention):
     def query(self, x: Tensor) -> Tensor:
         return x @ self.w["query_kernel"]
@@ -201,7 +203,9 @@ class QueryAndValueWithoutBias(Attention):
         return x @ self.w["value_kernel"]
 
 
-@CORPUS.plant(DEAD, "scaled", {"attention.scale": "1/head_dim", "attention.fully-masked-row": "nan"}, also=("weights",))
+@CORPUS.plant(
+    DEAD, "scaled", {"attention.scale": "1/head_dim", "attention.fully-masked-row": "nan"}, also=("weights",), faults=2
+)
 class ScaledWithoutRootAndDeadRowNan(Attention):
     def scaled(self, scores: Tensor) -> Tensor:
         return scores / self.head_dim

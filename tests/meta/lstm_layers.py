@@ -6,22 +6,11 @@ import torch
 from clean import CleanCorpus
 from other_layers import Config, Weights
 from planted import Corpus
-from problem import Problem, drawn
+from problems import LSTM
 from torch import Tensor
 
 FAULTS = Corpus()
 CLEAN = CleanCorpus()
-
-LSTM = Problem(
-    "lstm",
-    {},
-    {"x": drawn("lstm x", 2, 5, 3)},
-    {
-        "kernel": drawn("lstm kernel", 3, 16),
-        "recurrent_kernel": drawn("lstm recurrent", 4, 16, deviation=0.5),
-        "bias": drawn("lstm bias", 16),
-    },
-)
 
 
 class Lstm:

@@ -61,27 +61,27 @@ class NoOutputBias(Attention):
         return merged @ self.w["output_kernel"]
 
 
-@CORPUS.plant(CROSS, "scaled", NOT_SCALED | OVER_QUERIES, also=("weights",))
+@CORPUS.plant(CROSS, "scaled", NOT_SCALED | OVER_QUERIES, also=("weights",), faults=2)
 class NotScaledAndOverQueries(NotScaled, OverQueries):
     pass
 
 
-@CORPUS.plant(CROSS, "scores", SPLIT | MERGED, also=("context", "merged"))
+@CORPUS.plant(CROSS, "scores", SPLIT | MERGED, also=("context", "merged"), faults=2)
 class SplitAndMergedInterleaved(Split, Merged):
     """Consistent with itself, and another layer all the same."""
 
 
-@CORPUS.plant(PADDED, "scaled", NOT_SCALED | INVERTED, also=("masked", "output"))
+@CORPUS.plant(PADDED, "scaled", NOT_SCALED | INVERTED, also=("masked", "output"), faults=3)
 class NotScaledInvertedAndNoOutputBias(NotScaled, Inverted, NoOutputBias):
     """The first leaves no trace of its own, and the last has no name."""
 
 
-@CORPUS.plant(CROSS, "query", NOT_SCALED, also=("scaled",))
+@CORPUS.plant(CROSS, "query", NOT_SCALED, also=("scaled",), faults=2)
 class NoQueryBiasAndNotScaled(NoQueryBias, NotScaled):
     pass
 
 
-@CORPUS.plant(CROSS, "query", also=("value", "output"))
+@CORPUS.plant(CROSS, "query", also=("value", "output"), faults=3)
 class NoBiases(NoQueryBias, NoValueBias, NoOutputBias):
     pass
 
@@ -91,6 +91,7 @@ class NoBiases(NoQueryBias, NoValueBias, NoOutputBias):
     "scores",
     SPLIT | NOT_SCALED | OVER_QUERIES | MERGED,
     also=("scaled", "weights", "context", "merged", "output"),
+    faults=5,
 )
 class AllButTheProjections(Split, NotScaled, OverQueries, Merged, NoOutputBias):
     pass

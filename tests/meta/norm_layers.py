@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from clean import CleanCorpus
 from planted import Corpus
-from problem import Problem, drawn
+from problems import NORM
 from torch import Tensor
 
 Weights = Mapping[str, Tensor]
@@ -19,14 +18,6 @@ Call = Callable[..., Tensor]
 
 FAULTS = Corpus()
 CLEAN = CleanCorpus()
-
-# Rows of small variance, one below the epsilon, so that its place shows, and a square, so that a wrong axis fits.
-NORM = Problem(
-    "layer_norm",
-    {"epsilon": 1e-5},
-    {"x": drawn("norm x", 2, 7, 7) * np.geomspace(1e-3, 0.1, 7)[:, None] + 0.1},
-    {"scale": drawn("norm scale", 7) + 1, "bias": drawn("norm bias", 7)},
-)
 
 
 def affine(w: Weights, normalized: Tensor) -> Tensor:
@@ -124,7 +115,11 @@ def NormWithAnotherEpsilon(w: Weights, c: Config) -> Call:
 
 
 @FAULTS.plant(
-    NORM, "variance", {"norm.variance": "bessel", "norm.epsilon-placement": "outside-sqrt"}, also=("normalized",)
+    NORM,
+    "variance",
+    {"norm.variance": "bessel", "norm.epsilon-placement": "outside-sqrt"},
+    also=("normalized",),
+    faults=2,
 )
 def NormByTensorStd(w: Weights, c: Config) -> Call:
     """(x - mean) / (std + epsilon), with torch's default standard deviation: two faults, as in BERT-pytorch."""

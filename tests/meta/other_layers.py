@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from clean import CleanCorpus
 from planted import Corpus
-from problem import Problem, drawn
+from problems import GELU, LINEAR, SOFTMAX, TANH_GELU
 from torch import Tensor
 
 Weights = Mapping[str, Tensor]
@@ -22,8 +22,6 @@ CLEAN = CleanCorpus()
 
 
 # -- softmax -------------------------------------------------------------------------------------------------
-
-SOFTMAX = Problem("softmax", {"axis": -1}, {"x": drawn("softmax x", 3, 5, 5, deviation=2.0)})
 
 
 @CLEAN.add(SOFTMAX)
@@ -89,8 +87,6 @@ def SoftmaxOfTwo(w: Weights, c: Config) -> Call:
 
 # -- linear --------------------------------------------------------------------------------------------------
 
-LINEAR = Problem("linear", {}, {"x": drawn("linear x", 3, 6)}, {"kernel": drawn("kernel", 6, 6), "bias": drawn("b", 6)})
-
 
 @CLEAN.add(LINEAR)
 def linear_of_the_framework(w: Weights, c: Config) -> Call:
@@ -131,8 +127,6 @@ def LinearWithoutBias(w: Weights, c: Config) -> Call:
 
 # -- gelu ----------------------------------------------------------------------------------------------------
 
-GELU = Problem("gelu", {}, {"x": drawn("gelu x", 11, 13, deviation=2.0)})
-
 
 @CLEAN.add(GELU)
 def gelu_of_the_framework(w: Weights, c: Config) -> Call:
@@ -144,7 +138,7 @@ def gelu_by_erf(w: Weights, c: Config) -> Call:
     return lambda x: 0.5 * x * (1 + torch.erf(x * math.sqrt(0.5)))
 
 
-@CLEAN.add(GELU.with_config(approximation="tanh"))
+@CLEAN.add(TANH_GELU)
 def gelu_by_tanh(w: Weights, c: Config) -> Call:
     return lambda x: 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
@@ -159,7 +153,7 @@ def GeluQuick(w: Weights, c: Config) -> Call:
     return lambda x: x * torch.sigmoid(1.702 * x)
 
 
-@FAULTS.plant(GELU.with_config(approximation="tanh"), "output", {"gelu.approximation": "none"})
+@FAULTS.plant(TANH_GELU, "output", {"gelu.approximation": "none"})
 def GeluExactForTanh(w: Weights, c: Config) -> Call:
     return F.gelu
 

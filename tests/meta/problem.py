@@ -108,6 +108,16 @@ def attention(
     return Problem("multi_head_attention", given, inputs, weights)
 
 
+def weightless(function: Callable[..., Any]) -> Callable[[Arrays, Mapping[str, Any]], Callable[..., Any]]:
+    """`function`, which needs the inputs alone and knows its config, as what is built from weights and config."""
+
+    def build(weights: Arrays, config: Mapping[str, Any]) -> Callable[..., Any]:
+        return function
+
+    build.__name__ = function.__name__
+    return build
+
+
 def lengths(*real: int, times: int) -> np.ndarray:
     """A padding mask, `batch time`: true for the first `real` time steps of each sequence."""
     return np.arange(times)[None, :] < np.array(real)[:, None]

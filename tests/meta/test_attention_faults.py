@@ -9,7 +9,7 @@ import mask_faults
 import projection_faults
 import pytest
 import score_faults
-from planted import Planted, blamed, explanations
+from planted import Planted, assert_placed_and_named
 
 FAULTS = [
     *projection_faults.CORPUS,
@@ -24,9 +24,4 @@ FAULTS = [
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_planted_fault_is_placed_and_named(fault: Planted, dtype: str):
-    verdict = fault.verdict(dtype)
-    assert verdict.status == "diverges"
-    assert verdict.culprit == fault.culprit
-    assert explanations(verdict) == fault.named
-    if fault.also is not None:
-        assert blamed(verdict) == [fault.culprit, *fault.also]
+    assert_placed_and_named(fault, dtype)
