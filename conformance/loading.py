@@ -88,7 +88,7 @@ def from_file(path: Path, attribute: str) -> Any:
 
     Raises ConformanceError where it is not there or cannot be made.
     """
-    value: Any = _executed(path)
+    value: Any = executed(path)
     for part in attribute.split("."):
         if not hasattr(value, part):
             names = [n for n, v in vars(value).items() if not n.startswith("_") and callable(v)]
@@ -137,7 +137,8 @@ def _example(path: Path) -> str:
     return names[-1] if names else "Name"
 
 
-def _executed(path: Path) -> ModuleType:
+def executed(path: Path) -> ModuleType:
+    """The module that the Python file `path` is, run once. Raises ConformanceError where it is not there or fails."""
     if not path.is_file():
         raise ConformanceError(f"{path}: there is no such file")
     name = f"conformance_source_{path.stem}_{sha256(str(path.resolve()).encode()).hexdigest()[:12]}"

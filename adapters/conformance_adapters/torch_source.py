@@ -6,18 +6,14 @@ and returns a torch.nn.Module, which is called with the inputs by their canonica
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from conformance.errors import ConformanceError
+from conformance.loading import executed
 from conformance_adapters.torch_subject import TorchSubject
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     import torch
     from numpy.typing import NDArray
 
@@ -45,7 +41,7 @@ class TorchSource(TorchSubject):
 
         file, _, function = self.request.subject.partition(":")
         path = Path(self.request.source or ".") / file
-        build = getattr(_load(path), function, None)
+        build = getattr(executed(path), function, None)
         if build is None:
             raise ConformanceError(f"{path}: there is no function {function!r}")
         made = build(dict(self.config), {n: self.tensor(w) for n, w in self.request.weights.items()})
@@ -64,16 +60,3 @@ class TorchSource(TorchSubject):
         for tensor in tensors(self.module(**self.inputs)):
             return tensor
         raise ConformanceError(f"{self.request.subject}: the module returned no tensor")
-
-
-def _load(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise ConformanceError(f"{path}: there is no such file")
-    name = f"conformance_source_{path.stem}_{sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ConformanceError(f"{path}: it is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where dataclasses and pickles look for it
-    spec.loader.exec_module(module)
-    return module
