@@ -215,11 +215,15 @@ class Checked:
         return self._case(number, verdict.status, verdict.message, **parts_of(verdict)), trace
 
     def _own(self) -> Own | None:
-        """What the subject says of itself; a recording says it of the layer that it is said to be."""
-        if not isinstance(self.live, Recording):
-            return self.live.own()
-        own = self.live.recorded(self.layer, self.config or {}, self.weights is None)
-        if self.inputs is None and own.inputs:
+        """What the subject says of itself; a recording says it of the layer that it is said to be.
+
+        Its inputs, where it has any, go before generated ones.
+        """
+        if isinstance(self.live, Recording):
+            own: Own | None = self.live.recorded(self.layer, self.config or {}, self.weights is None)
+        else:
+            own = self.live.own()
+        if own is not None and own.layer == self.layer and self.inputs is None and own.inputs:
             self.inputs = own.inputs
         return own
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Own:
     """What a framework's own layer says of itself: the canonical layer that it is, the config that it was made
-    with, and its weights by canonical name in the canonical layout. A recording says the inputs that it was made from.
-    """
+    with, and its weights by canonical name in the canonical layout. `inputs` are those that it was recorded from, or
+    some that fit, where it takes no others than those of certain sizes."""
 
     layer: str
     config: Mapping[str, Any]

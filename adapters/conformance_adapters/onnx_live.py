@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conformance import sizes
 from conformance.errors import ConformanceError, Unsupported
+from conformance.layers import get_layer
 from conformance.precision import PRECISIONS, precision
 from conformance.subject import Argument, Call, Own, Part, matched, one_tensor
 from conformance.trace import Trace
@@ -138,16 +140,15 @@ class OnnxLive:
     @cached_property
     def dtype(self) -> str | None:
         """That of most of its floating-point parameters; of its inputs, where it has none."""
-        sizes: dict[str, int] = {}
-        wiring = Wiring(self.whole)
-        for array in wiring.held.values():
+        counts: dict[str, int] = {}
+        for array in Wiring(self.whole).held.values():
             if str(array.dtype) in PRECISIONS and array.ndim:
-                sizes[str(array.dtype)] = sizes.get(str(array.dtype), 0) + array.size
-        if not sizes:
+                counts[str(array.dtype)] = counts.get(str(array.dtype), 0) + array.size
+        if not counts:
             known = float_types()
             found = [known[t] for v in self.fed if (t := v.type.tensor_type.elem_type) in known]
             return found[0] if found else None
-        return max(sizes, key=sizes.__getitem__)
+        return max(counts, key=counts.__getitem__)
 
     @cached_property
     def _operator(self) -> Operator | None:
@@ -166,7 +167,20 @@ class OnnxLive:
         if operator is None:
             return None
         weights = {n: np.asarray(a, np.float64) for n, a in operator.weights().items()}
-        return Own(operator.layer, operator.config(), weights)
+        return Own(operator.layer, operator.config(), weights, self._fitting(operator, weights))
+
+    def _fitting(self, operator: Operator, weights: Arrays) -> Arrays:
+        """Values for the one input of a layer, with the axes that the graph says; none where they are not settled."""
+        if set(operator.inputs) != {"x"} or not self.fed[0].type.tensor_type.HasField("shape"):
+            return {}
+        (argument,) = self.arguments()
+        layer = get_layer(operator.layer)
+        usual = sizes.generated(
+            layer, sizes.of_weights(layer, weights, operator.config()), operator.config(), precision("float64")
+        )["x"].shape
+        shape = operator.canonical({"x": np.empty([size or 0 for size in argument.shape])})["x"].shape
+        missing = [*(2, 5, 11, 13)[: max(len(shape) - len(usual), 0)], *usual][-len(shape) :] if shape else []
+        return {"x": sizes.drawn("x", tuple(size or other for size, other in zip(shape, missing, strict=True)))}
 
     def parameters(self) -> Mapping[str, NDArray[Any]]:
         """Initializers and constants, by name."""
@@ -192,6 +206,7 @@ class OnnxLive:
 
     def run(self, call: Call) -> Trace:
         """Plain, and with every node's outputs."""
+        model = self._in(call.dtype)
         operator = self._operator if call.through is None else None
         if operator is not None and operator.layer == call.layer:
             given = operator.fed(call.inputs)
@@ -201,9 +216,8 @@ class OnnxLive:
         else:
             named, back = self._named(call) if call.through is None else dict(call.inputs), np.array
         feed = self._typed(named, call.dtype) if call.through is None else named
-        model = self._in(call.dtype)
-        with_runtime = self._runtime_errors_told
-        output = with_runtime(lambda: self._first(self._called(self._plain(model), feed, call)))
+        plain = self._plain(model)
+        output = self._first(self._runtime_errors_told(lambda: self._called(plain, feed, call)))
         output = self.reached(call, back(output))
         watched, nodes = self._watched(model, call, feed)
         seen = watched.values
@@ -376,13 +390,13 @@ def _computed(model: ModelProto, values: Arrays) -> Arrays:
 
 def _below(wiring: Wiring, name: str) -> int:
     """The size of the smallest table that the input `name` looks up."""
-    sizes = []
+    tables = []
     for node in wiring.readers[name]:
         table = wiring.held.get(node.input[0]) if node.op_type == "Gather" and node.input[1] == name else None
         if table is not None:
             axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
-            sizes.append(table.shape[axis])
-    return min(sizes, default=2)
+            tables.append(table.shape[axis])
+    return min(tables, default=2)
 
 
 def _plain(array: NDArray[Any]) -> NDArray[Any]:
