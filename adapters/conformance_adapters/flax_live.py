@@ -56,8 +56,11 @@ class FlaxLive(JaxLive):
     @property
     def dtype(self) -> str | None:
         """What one of Flax's own modules was told to compute in; else that of the parameters."""
-        told = computes_in(self.module) if own(self.module) is not None else None
-        return told or super().dtype
+        return self._told or super().dtype
+
+    @property
+    def _told(self) -> str | None:
+        return computes_in(self.module) if own(self.module) is not None else None
 
     def held(self, dtype: str | None) -> Any:
         """What a subject is made around: a copy in `dtype`, to be run for inference."""
@@ -106,9 +109,9 @@ class NnxLive(FlaxLive):
     def copy(self, dtype: str | None) -> Callable[[], Any]:
         """Copies in `dtype`; their modules are told so where they were told another one."""
         definition, state = self._split
-        if dtype == self.dtype and (own(self.module) is None or computes_in(self.module) is None):
+        if dtype == self.dtype and self._told is None:
             dtype = None
-        kept = cast(state, dtype)
+        kept = cast(cast(state, self._told), dtype)  # what it was told to compute in, it rounds its weights to
 
         def fresh() -> Any:
             module = nnx.merge(definition, cast(kept, None))
@@ -208,7 +211,7 @@ class LinenLive(FlaxLive):
             module = module.clone(cell=module.cell.clone(**told))
         elif told:
             module = module.clone(**told)
-        return module, cast(self.variables, dtype)
+        return module, cast(cast(self.variables, self._told), dtype)
 
     def copy(self, dtype: str | None) -> Callable[[], Any]:
         """The module bound to variables in `dtype`, or both as a pair, as they were given."""

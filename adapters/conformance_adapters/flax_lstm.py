@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
     from conformance.trace import Request
 
-ACTIVATIONS = ("tanh", "sigmoid", "relu", "hard_sigmoid", "softsign", "elu", "silu", "softplus")
+# Canonical names, and what jax.nn calls them.
+ACTIVATIONS = {
+    **{name: name for name in ("tanh", "sigmoid", "relu", "hard_sigmoid", "elu", "silu", "softplus")},
+    "softsign": "soft_sign",
+}
 _GATES = {"gate": (0, 1, 2, 3)}  # i, f, g, o, as in CANON
 
 
@@ -62,9 +66,9 @@ class _Lstm:
 
         named: dict[str, Any] = {"param_dtype": self.dtype}
         if self.request.config["activation"] != "tanh":
-            named["activation_fn"] = getattr(jax.nn, self.request.config["activation"])
+            named["activation_fn"] = getattr(jax.nn, ACTIVATIONS[self.request.config["activation"]])
         if self.request.config["recurrent_activation"] != "sigmoid":
-            named["gate_fn"] = getattr(jax.nn, self.request.config["recurrent_activation"])
+            named["gate_fn"] = getattr(jax.nn, ACTIVATIONS[self.request.config["recurrent_activation"]])
         return named
 
     @property

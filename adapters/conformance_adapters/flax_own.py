@@ -169,9 +169,9 @@ def _attention_inputs(module: Any, given: Given) -> dict[str, Any]:
 
 # --------------------------------------------------------------------------------------- LSTM ----
 def _activation(function: Any, what: str) -> str:
-    for name in flax_lstm.ACTIVATIONS:
+    for canonical, name in flax_lstm.ACTIVATIONS.items():
         if function is getattr(jax.nn, name):
-            return name
+            return canonical
     raise Unsupported(f"its {what} is {getattr(function, '__name__', function)}")
 
 

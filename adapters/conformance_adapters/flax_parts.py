@@ -8,17 +8,31 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import linen, nnx
 
 from conformance.errors import Unsupported
-from conformance.subject import Part
+from conformance.subject import Live, Part
 from conformance_adapters.flax_own import arguments, own, own_types
 from conformance_adapters.jax_live import canonical
+
+
+@dataclass(eq=False)
+class _Seen:
+    """A call of a known module. `leaves`, of `made`, are there once the call has run."""
+
+    path: str
+    layer: str
+    made: Callable[[Sequence[Any]], tuple[dict[str, Any], Live]] | None = None
+    leaves: Sequence[Any] | None = None
+    unsupported: str | None = None
 
 
 class Watch:
@@ -29,10 +43,26 @@ class Watch:
 
     def __init__(self, path: Callable[[Any], str | None]) -> None:
         self.path = path
-        self.parts: list[Part] = []
+        self._seen: list[_Seen] = []
         self._inside = False
-        self._calls: Counter[str] = Counter()
         self._undo = ExitStack()
+
+    def parts(self) -> list[Part]:
+        """What was called, in order, the second call of `path` as `path#2`."""
+        jax.effects_barrier()  # values that are on their way
+        calls: Counter[str] = Counter()
+        found = []
+        for seen in self._seen:
+            if seen.leaves is None and seen.unsupported is None:
+                continue  # traced, for its shapes, and not run
+            calls[seen.path] += 1
+            path = seen.path if calls[seen.path] == 1 else f"{seen.path}#{calls[seen.path]}"
+            if seen.made is None or seen.leaves is None:
+                found.append(Part(path, seen.layer, unsupported=seen.unsupported))
+            else:
+                inputs, live = seen.made(seen.leaves)
+                found.append(Part(path, seen.layer, live, canonical(inputs)))
+        return found
 
     def __enter__(self) -> Self:
         self._undo.enter_context(linen.intercept_methods(self._intercept))
@@ -76,24 +106,54 @@ class Watch:
             self._inside = False
 
     def _keep(self, module: Any, path: str, args: Any, kwargs: Any) -> None:
-        from conformance_adapters.flax_live import LinenLive, NnxLive
-
-        self._calls[path] += 1
-        name = path if self._calls[path] == 1 else f"{path}#{self._calls[path]}"
         known = own(module)
         assert known is not None
+        seen = _Seen(path, known.subject.layer)
+        self._seen.append(seen)
         try:
-            if any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves((args, kwargs))):
-                raise Unsupported("it is called while JAX traces (vmap, grad): what reaches it has no values")
+            if any(type(v).__name__ == "BatchTracer" for v in jax.tree.leaves((args, kwargs))):  # JAX hides the type
+                raise Unsupported("it is called under vmap: what reaches it has no batch")
             given = arguments(module, args, kwargs)
             known.config(module, given)
-            inputs = canonical(known.inputs(module, given))
-            options = {n: v for n, v in given.items() if isinstance(v, bool)}
-            live = (
-                NnxLive(nnx.clone(module), options)
-                if isinstance(module, nnx.Module)
-                else LinenLive(*module.unbind(), options)
-            )
-            self.parts.append(Part(name, known.subject.layer, live, inputs))
+            inputs = known.inputs(module, given)
         except Unsupported as error:
-            self.parts.append(Part(name, known.subject.layer, unsupported=str(error)))
+            seen.unsupported = str(error)
+            return
+        options = {n: v for n, v in given.items() if isinstance(v, bool)}
+        leaves, seen.made = _taken_apart(module, inputs, options)
+        if any(isinstance(v, jax.core.Tracer) for v in leaves):
+            jax.debug.callback(functools.partial(self._ran, seen), leaves)
+        else:
+            seen.leaves = leaves
+
+    def _ran(self, seen: _Seen, leaves: Sequence[Any]) -> None:
+        """What was traced (in a rematerialised block) has run, once more where it is in a loop: here are the values."""
+        values = [np.array(v) for v in leaves]
+        if seen.leaves is None:
+            seen.leaves = values
+        else:
+            self._seen.append(replace(seen, leaves=values))
+
+
+def _taken_apart(
+    module: Any, inputs: dict[str, Any], options: dict[str, bool]
+) -> tuple[list[Any], Callable[[Sequence[Any]], tuple[dict[str, Any], Live]]]:
+    """The arrays of a module and its inputs, and what makes both of such arrays again.
+
+    Keys for random numbers are not among them, since no call-back takes them: for inference nothing is drawn.
+    """
+    from conformance_adapters.flax_live import LinenLive, NnxLive
+
+    definition, state = nnx.split(module) if isinstance(module, nnx.Module) else module.unbind()
+    leaves, tree = jax.tree.flatten((inputs, state))
+    keys = [jnp.issubdtype(leaf.dtype, jax.dtypes.extended) for leaf in leaves]
+
+    def made(values: Sequence[Any]) -> tuple[dict[str, Any], Live]:
+        given = iter(values)
+        whole = [jax.random.key(0) if key else jnp.asarray(next(given)) for key in keys]
+        found, held = jax.tree.unflatten(tree, whole)
+        if isinstance(module, nnx.Module):
+            return found, NnxLive(nnx.merge(definition, held), options)
+        return found, LinenLive(definition, held, options)
+
+    return [leaf for leaf, key in zip(leaves, keys, strict=True) if not key], made

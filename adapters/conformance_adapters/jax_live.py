@@ -285,4 +285,4 @@ class JaxLive:
             copied = self.copy(call.dtype)()
             with Watch(self.paths(copied)) as watch:
                 self.called(copied, self._tensors(call), call)
-        return watch.parts
+            return watch.parts()
