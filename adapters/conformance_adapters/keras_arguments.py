@@ -44,7 +44,7 @@ def taken(subject: Any, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[A
     tensors = _inputs(subject)
     if tensors is None:
         return args, kwargs
-    from keras import tree
+    import keras
 
     left = iter(args)
     flat = [kwargs[t.name] if t.name in kwargs else next(left, None) for t in tensors]
@@ -54,8 +54,9 @@ def taken(subject: Any, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[A
             f"{subject.name} has {len(tensors)} inputs ({', '.join(t.name for t in tensors)}), "
             f"and was given {len(args) + len(kwargs)}; name them as the model does"
         )
-    structure = subject.input if len(tensors) > 1 or not hasattr(subject.input, "shape") else None
-    return [flat[0] if structure is None else tree.pack_sequence_as(structure, flat)], {}
+    if isinstance(subject, keras.Sequential):
+        return flat, {}
+    return [keras.tree.pack_sequence_as(subject.input, flat)], {}
 
 
 def arguments(subject: Any, name: str, is_layer: bool) -> Sequence[Argument]:

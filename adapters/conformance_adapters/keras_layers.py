@@ -197,6 +197,10 @@ class KerasAdapter(FrameworkAdapter):
         """Call `function` while watching it. `loops`: recurrent layers of Keras may be anywhere in it."""
         raise NotImplementedError
 
+    def untraceable(self) -> tuple[type[Exception], ...]:
+        """What watching raises where a function runs, and yet cannot be watched."""
+        return ()
+
     def owns(self, subject: Any) -> bool:
         """A layer, model or function of Keras where it is on this back end; a `.keras` file where it would be."""
         if isinstance(subject, Path):
@@ -298,6 +302,12 @@ class KerasOnJax(KerasAdapter):
         from conformance_adapters.jax_tape import record
 
         return record(function)
+
+    def untraceable(self) -> tuple[type[Exception], ...]:
+        """JAX's refusal to give a traced value to Python or NumPy."""
+        import jax
+
+        return (jax.errors.JAXTypeError,)
 
     def precision(self, dtype: str) -> AbstractContextManager[None]:
         """float64 switched on for the time of a run."""

@@ -6,6 +6,7 @@ It runs as the user runs it, called with `training=False`, in a scope that keeps
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -33,6 +34,8 @@ def opened(subject: Any, adapter: KerasAdapter) -> KerasLive:
         return KerasLive(load(subject), adapter, subject.name)
     if callable(subject) and not isinstance(subject, type):
         return KerasLive(subject, adapter)
+    if isinstance(subject, type):
+        raise ConformanceError(f"{subject.__name__} is a class: give an instance of it, built or called once")
     raise ConformanceError(f"a {type(subject).__name__} is neither a Keras layer or model nor a function of tensors")
 
 
@@ -111,13 +114,20 @@ class KerasLive:
 
     def run(self, call: Call) -> Trace:
         """Plain, and observed as the back end can be."""
+        self._build(call)
         with self._ready(call.dtype):
             function = self._function(call)
             output = self._first(function())
-            observed, tape = self.framework.watch(
-                lambda: self._first(function()), decomposed=call.decomposed, loops=self.is_layer
-            )
-            return Trace(to_numpy(output), tape, to_numpy(observed), environment=self.framework.versions())
+            environment = self.framework.versions()
+            try:
+                observed, tape = self.framework.watch(
+                    lambda: self._first(function()), decomposed=call.decomposed, loops=self.is_layer
+                )
+            except self.framework.untraceable() as error:
+                why = str(error).strip().partition("\n")[0]
+                warnings.warn(f"only the output of {self.name} is judged: it cannot be traced ({why})", stacklevel=2)
+                return Trace(to_numpy(output), environment=environment)
+            return Trace(to_numpy(output), tape, to_numpy(observed), environment=environment)
 
     def _first(self, returned: Any) -> Any:
         from keras import ops, tree
@@ -156,30 +166,46 @@ class KerasLive:
             stack.enter_context(self.framework.inference())
             scope = stack.enter_context(keras.StatelessScope(initialize_variables=False))
             if self.is_layer:
-                self._require_built()
+                layers = [self.subject, *self._layers()]
                 stack.enter_context(seen_as(keras.Layer, built=True))
+                stack.enter_context(_as_they_were(layers))
                 if self.dtype not in (None, dtype):
-                    stack.enter_context(_converted([self.subject, *self._layers()], dtype, scope))
+                    stack.enter_context(_converted(layers, dtype, scope))
             if self.before_activation:
                 stack.enter_context(keras_own.before_activation(self.subject))
             yield
 
-    def _require_built(self) -> None:
-        """A call would give weights to a layer that has none yet."""
+    def _build(self, call: Call) -> None:
+        """Where a layer has no weights yet, go on with a copy of it that has: a call of the layer would change it.
+
+        Raises ConformanceError where it does not say how to make a copy.
+        """
+        missing = self._not_built()
+        if missing is None:
+            return
+        try:
+            self.subject = _made_again(self.subject)
+        except (NotImplementedError, TypeError, ValueError) as error:
+            raise ConformanceError(
+                f"{self.name}: its layer {missing!r} is not built, so it has no weights yet; "
+                "call it once on any input, or build it, first"
+            ) from error
+        with self.framework.precision(call.dtype), self.framework.inference():
+            self._function(call)()
+
+    def _not_built(self) -> str | None:
+        """The name of a layer that gets its weights in a call to come."""
         import keras
 
         plain = (keras.Layer.build, keras.Model.build)
-        for layer in (self.subject, *self._layers()):
-            if not layer.built and type(layer).build not in plain:
-                raise ConformanceError(
-                    f"{self.name}: its layer {layer.name!r} is not built, so it has no weights yet; "
-                    "call it once on any input, or build it, first"
-                )
+        layers = (self.subject, *self._layers()) if self.is_layer else ()
+        return next((layer.name for layer in layers if not layer.built and type(layer).build not in plain), None)
 
     def parts(self, call: Call) -> Iterable[Part]:
         """Every one of Keras's own layers that a run calls, with what it was called with."""
         if not self.is_layer:
             return []
+        self._build(call)
         where, seen, counts = paths(self.subject), list[Part](), dict[str, int]()
 
         def keep(layer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -220,10 +246,34 @@ class KerasLive:
         return to_numpy(ops.cast(tensor, layer.compute_dtype)).astype("float64")
 
 
+def _made_again(layer: Any) -> Any:
+    """A layer made from the config of `layer`, of which a class of a user's own may take a part only.
+
+    Raises what Keras or the class raises where that does not make one.
+    """
+    config = layer.get_config()
+    taken = inspect.signature(type(layer)).parameters.values()
+    if not any(p.kind is p.VAR_KEYWORD for p in taken):
+        config = {n: v for n, v in config.items() if n in {p.name for p in taken}}
+    return type(layer).from_config(config)
+
+
 def _held_types() -> tuple[type, ...]:
     import keras
 
     return keras.Variable, type(keras.ops.zeros(()))
+
+
+@contextmanager
+def _as_they_were(layers: list[Any]) -> Iterator[None]:
+    """What Keras notes down in a layer when it is called is taken back."""
+    notes = ("_called", "_parent_path", "supports_jit")
+    before = [(layer, n, vars(layer)[n]) for layer in layers for n in notes if n in vars(layer)]
+    try:
+        yield
+    finally:
+        for layer, note, value in before:
+            vars(layer)[note] = value
 
 
 @contextmanager

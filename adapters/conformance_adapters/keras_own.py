@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from conformance import layout
-from conformance.errors import Unsupported
+from conformance.errors import ConformanceError, Unsupported
 from conformance_adapters.keras_attention import GroupQueryAttention, MultiHeadAttention
 from conformance_adapters.keras_convolution import Conv2D
 from conformance_adapters.keras_layers import Dense, LayerNormalization, Softmax
@@ -49,13 +49,16 @@ def own(layer: Any) -> OwnLayer | None:
 
 
 def config(layer: Any) -> dict[str, Any]:
-    """The canonical config of a layer. Raises Unsupported for an option that the canonical layer does not have."""
+    """The canonical config of a layer.
+
+    Raises Unsupported for an option that the canonical layer does not have, ConformanceError where it is not built.
+    """
     known = own(layer)
     assert known is not None
     if getattr(layer, "quantization_mode", None) is not None:
         raise Unsupported(f"{known.subject.name} of quantised weights ({layer.quantization_mode})")
     if not layer.built:
-        raise Unsupported(f"{known.subject.name} that is not built has no weights yet: call it once, or build it")
+        raise ConformanceError(f"{known.subject.name} {layer.name!r} is not built, so it has no weights: call it once")
     return known.config(layer)
 
 
