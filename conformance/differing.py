@@ -49,13 +49,13 @@ class Compared:
 def compare(a: Watched, b: Watched) -> Compared:
     """Align the tensors of `a` and `b` by value, and find the first operation at which they part.
 
-    Rounding is judged by the float64 runs; a side without one is taken to round as the other does, and where there
-    is none by u sqrt(n).
+    Rounding is judged by the float64 runs; a side without one is taken to round up to twice as much as the other, and
+    where there is none a model is taken (`conformance.noise`).
     """
     sides = {"a": a, "b": b}
     exact = [name for name, side in sides.items() if side.exact is not None]
     rounding = "both" if len(exact) == 2 else exact[0] if exact else "model"
-    outputs = [_output(side, a if side.exact is None and a.exact else b) for side in (a, b)]
+    outputs = _output(a, b), _output(b, a)
     alike = closest(*outputs)
     output = Match(math.inf, math.inf, math.inf, (), "") if alike is None else alike[1]
     graphs = _graph(a, b), _graph(b, a)
@@ -88,14 +88,11 @@ def _chained(tape: Sequence[Entry]) -> Sequence[Entry]:
 
 
 def _output(side: Watched, other: Watched) -> Values:
-    """A side's output, with the deviation of its own float64 run, or of the other side's."""
+    """A side's output with its deviation, as for any tensor."""
     u = precision(side.dtype).store
-    measured_on = side if side.exact is not None else other
-    if measured_on.exact is None:
-        deviation = 2 * u * float(np.sqrt(1 + len(side.trace.tape)))
-    else:
-        deviation = deviation_of(measured_on.trace.output, measured_on.exact.output)
-    return Values(side.trace.output, max(deviation, u))
+    if side.exact is not None:
+        return Values(side.trace.output, max(u, deviation_of(side.trace.output, side.exact.output)))
+    return Values(side.trace.output, math.nan if other.exact else 2 * u * math.sqrt(1 + len(side.trace.tape)))
 
 
 def _end(graph: Graph, trace: Trace) -> int | None:

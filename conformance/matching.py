@@ -132,11 +132,9 @@ class _Matching:
             return
         placed = self._in_place(number, twins, candidates)
         if placed is None:
-            best = min(candidates, key=lambda n: (self._read(number) != set(self.b.nodes[n].reads), n))
-            self._take(number, best, candidates[best])
-        else:
-            for twin, other in placed:
-                self._take(twin, other, candidates[other])
+            placed = self._by_operands(number, twins, candidates)
+        for twin, other in placed:
+            self._take(twin, other, candidates[other])
 
     def _take(self, number: int, other: int, match: Match) -> None:
         self.found[number] = other, match
@@ -179,6 +177,21 @@ class _Matching:
         chosen = set(candidates)
         return [(x, y) for x, y in zip(ours, theirs, strict=True) if x in twins and y in chosen] or None
 
+    def _by_operands(self, number: int, twins: Sequence[int], candidates: Iterable[int]) -> list[tuple[int, int]]:
+        """Each candidate to the twin that was computed from the same; to this one the first that no twin claims."""
+        placed: dict[int, int] = {}
+        free = []
+        for other in sorted(candidates):
+            wanted = set(self.b.nodes[other].reads)
+            twin = next((t for t in twins if t not in placed and self._read(t) == wanted), None)
+            if twin is None:
+                free.append(other)
+            else:
+                placed[twin] = other
+        if free and number not in placed:
+            placed[number] = free[0]
+        return list(placed.items())
+
     def _plausible(self, number: int) -> list[int]:
         """Free nodes of B of the same size, sum and scale as far as the tolerances allow."""
         values = self.a.nodes[number].values
@@ -187,10 +200,11 @@ class _Matching:
             return []
         tolerance = joint(values.deviation, figures[:, 3])
         with np.errstate(invalid="ignore", over="ignore"):
-            # Each element is within the tolerance times the larger of itself and the scale.
-            slack = tolerance * 2 * max(values.count, 1) * values.scale + 1e-30
+            # Each element is within the tolerance times the largest of itself, its rows' scales and the scale.
+            axes = 2 + values.array.ndim
+            slack = tolerance * axes * max(values.count, 1) * values.scale + 1e-30
             near = np.abs(figures[:, 1] - values.total) <= slack
-            near &= np.abs(figures[:, 2] - values.scale) <= 2 * tolerance * values.scale + 1e-30
+            near &= np.abs(figures[:, 2] - values.scale) <= axes * tolerance * values.scale + 1e-30
         return [int(n) for n in figures[near, 0] if int(n) not in self.taken]
 
     def _match(self, number: int, other: int) -> Match | None:
@@ -261,8 +275,15 @@ def matches(a: Values, b: Values) -> Iterator[Match]:
     """The figures of `b` against `a` in each view, those that a few elements rule out left out."""
     for x, y, said in _arranged(a.array, b.array):
         where = _where(x.shape)
-        if where is None or _figures(x[where], y[where], a, b, said).ratio <= 1:
+        if where is None or _near(x[where], y[where], a, b):
             yield _figures(x, y, a, b, said)
+
+
+def _near(x: NDArray[Any], y: NDArray[Any], a: Values, b: Values) -> bool:
+    """Whether no element is so far off that it cannot be rounding, whatever its row."""
+    with np.errstate(all="ignore"):
+        far = np.abs(np.subtract(x, y, dtype=np.float64)) > a.tolerance(b) * a.peak + _TINY
+        return not bool((far & (x > FILL) & (y > FILL)).any())
 
 
 def closest(a: Values, b: Values) -> tuple[float, Match] | None:
@@ -280,7 +301,7 @@ def _unlikeness(x: NDArray[Any], y: NDArray[Any], a: Values) -> float:
     with np.errstate(all="ignore"):
         error = np.subtract(x, y, dtype=np.float64).ravel()
         error[~np.isfinite(error) | (x.ravel() <= FILL) | (y.ravel() <= FILL)] = 0
-        return float(np.sqrt(error @ error / max(error.size, 1)) / (a.scale or 1.0))
+        return float(np.sqrt(np.square(error).mean()) / (a.scale or 1.0)) if error.size else 0.0
 
 
 def _figures(x: NDArray[Any], y: NDArray[Any], a: Values, b: Values, said: str) -> Match:
@@ -289,15 +310,13 @@ def _figures(x: NDArray[Any], y: NDArray[Any], a: Values, b: Values, said: str) 
     tolerance = a.tolerance(b)
     with np.errstate(all="ignore"):
         error = np.abs(np.subtract(x, y, dtype=np.float64))
-        magnitude = np.abs(x, dtype=np.float64)
         if a.finite is not None or b.finite is not None:
             missing = ~(np.isfinite(error) & (x > FILL) & (y > FILL))
             alike = (x == y) | (np.isnan(x) & np.isnan(y)) | ((x <= FILL) & (y <= FILL))
             error = np.where(missing, np.where(alike, 0.0, np.inf), error)
-            magnitude = np.where(missing, 0.0, magnitude)
-        bound = tolerance * np.maximum(magnitude, a.scale) + _TINY
+        bound = tolerance * a.reach(x) + _TINY
         ratios = np.where(error == 0, 0.0, error / bound)
         worst = int(np.argmax(ratios))
-        relative = np.where(error == 0, 0.0, error / magnitude)
+        relative = np.where(error == 0, 0.0, error / np.abs(x, dtype=np.float64))
     at = tuple(int(i) for i in np.unravel_index(worst, x.shape))
     return Match(float(ratios.flat[worst]), float(error.max()), float(relative.max()), at, said)

@@ -1,8 +1,9 @@
 """How much rounding there is in each tensor of a tape: measured, by a run of the same subject in float64.
 
 A deviation is relative: the root mean square of a tensor's error over that of its values. An element's error is
-taken to grow with the element where that is larger than the rest. A tensor of few elements says little of its own
-error and has at least the deviation of what it was made of. Where no float64 run is to be had, the deviation is a
+taken to grow with the element, and with the row or column that it is in (a product's does), where those are larger
+than the rest. A tensor of few elements says little of its own error and has at least the deviation of what it was
+made of. Where no float64 run is to be had, the deviation is a
 model: 2 u sqrt(n) for the n-th operation in a row, since independent roundings add up as a random walk does (Higham
 and Mary, A new approach to probabilistic rounding error analysis, SIAM J. Sci. Comput. 41(5), 2019).
 """
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 FILL = -1e8
 """Numbers up to this one stand for minus infinity: what a framework fills a masked score with."""
+_UNKNOWN = 2.0
 _FEW = 64
 _AHEAD = 16  # how many operations of a float64 run may have no counterpart in a row (casts, constants)
 
@@ -34,7 +36,7 @@ _AHEAD = 16  # how many operations of a float64 run may have no counterpart in a
 @dataclass(frozen=True)
 class Values:
     """A tensor, and figures of it that are the same in every view. `deviation` is relative to its values; NaN where
-    it is not known, and then it is that of what it is compared with."""
+    it is not known."""
 
     array: NDArray[Any]
     deviation: float
@@ -64,7 +66,12 @@ class Values:
     def scale(self) -> float:
         """The root mean square of the finite values."""
         numbers = self._numbers.ravel()
-        return math.sqrt(float(numbers @ numbers) / numbers.size) if numbers.size else 0.0
+        return math.sqrt(float(np.square(numbers).sum()) / numbers.size) if numbers.size else 0.0
+
+    @cached_property
+    def peak(self) -> float:
+        """The largest magnitude of a finite value."""
+        return float(np.abs(self._numbers).max()) if self._numbers.size else 0.0
 
     @cached_property
     def count(self) -> int:
@@ -80,15 +87,33 @@ class Values:
         others = flat[flat != flat[0]]
         return bool(others.size) and bool((others != others[0]).any())
 
+    def reach(self, arranged: NDArray[Any]) -> NDArray[Any]:
+        """The magnitude by which the error of each element goes: `arranged` is the tensor in some view."""
+        magnitude = np.abs(arranged, dtype=np.float64)
+        if self.finite is not None:
+            with np.errstate(invalid="ignore"):
+                magnitude[~(np.isfinite(magnitude) & (arranged > FILL))] = 0
+        squares = np.square(magnitude)
+        reach: NDArray[Any] = np.maximum(magnitude, self.scale)
+        for axis, size in enumerate(arranged.shape):
+            if 1 < size < arranged.size:
+                others = tuple(k for k in range(arranged.ndim) if k != axis)
+                np.maximum(reach, np.sqrt(squares.mean(axis=others, keepdims=True)), out=reach)
+        return reach
+
     def tolerance(self, other: Values) -> float:
-        """How far a value of `other` may be from this one's, relative to its size or the scale if that is larger."""
+        """How far a value of `other` may be from this one's, relative to its reach."""
         return float(joint(self.deviation, np.asarray(other.deviation)))
 
 
 def joint(deviation: float, others: NDArray[Any]) -> NDArray[Any]:
-    """The tolerance for a tensor with `deviation` beside tensors with the deviations `others`, all relative."""
+    """The tolerance for a tensor with `deviation` beside tensors with the deviations `others`, all relative.
+
+    One that is not known is taken to be up to twice the other: kernels differ in the order of their sums.
+    """
     both: NDArray[Any] = np.hypot(
-        np.where(np.isnan(deviation), others, deviation), np.where(np.isnan(others), deviation, others)
+        np.where(np.isnan(deviation), _UNKNOWN * others, deviation),
+        np.where(np.isnan(others), _UNKNOWN * deviation, others),
     )
     return MULTIPLE * both
 
@@ -112,7 +137,9 @@ def measured(tape: Sequence[Entry], reference: Sequence[Entry], precision: Preci
     partners = _partners(tape, reference)
     for position, entry in enumerate(tape):
         before = max((found[p].deviation for p in entry.reads), default=0.0)
-        if position in partners:
+        if entry.fixed:  # a weight is not rounded in a float64 run either
+            deviation = 0.0
+        elif position in partners:
             deviation = deviation_of(entry.array, partners[position].array)
             if entry.array.size < _FEW:
                 deviation = max(deviation, before)
@@ -129,9 +156,9 @@ def deviation_of(array: NDArray[Any], exact: NDArray[Any]) -> float:
         kept = np.isfinite(a) & np.isfinite(b) & (a > FILL) & (b > FILL)
     if not kept.all():
         a, b = a[kept], b[kept]
-    size = float(b @ b)
-    error = a - b
-    return math.sqrt(float(error @ error) / size) if size > 0 else 0.0
+    # Sums of squares, not BLAS: its threads take longer to wake than the sum does.
+    size, error = float(np.square(b).sum()), float(np.square(a - b).sum())
+    return math.sqrt(error / size) if size > 0 else 0.0
 
 
 def _partners(tape: Sequence[Entry], reference: Sequence[Entry]) -> dict[int, Entry]:
