@@ -405,8 +405,9 @@ class Conv(Operator):
 def operators(wiring: Wiring) -> list[Operator]:
     """Every operator of a known layer in the graph, in the order of its first node."""
     from conformance_adapters.onnx_attention_nodes import ATTENTION
+    from conformance_adapters.onnx_rotary_nodes import ROTARY
 
-    known = {kind: operator for operator in (*_PLAIN, *ATTENTION) for kind in operator.kinds}
+    known = {kind: operator for operator in (*_PLAIN, *ATTENTION, *ROTARY) for kind in operator.kinds}
     found = []
     for node in wiring.model.graph.node:
         domain = "" if node.domain == "ai.onnx" else node.domain

@@ -386,6 +386,74 @@ def test_attention_with_a_past_is_unsupported():
     assert part.unsupported == "Attention with keys and values of the past"
 
 
+# -------------------------------------------------------------------------------------------- rotary positions
+
+
+def table(base, positions=40, pairs=4):
+    angles = np.arange(positions)[:, None] * base ** (-np.arange(pairs) / pairs)
+    return {"cos": np.cos(angles), "sin": np.sin(angles)}
+
+
+@pytest.mark.parametrize("base", [10000.0, 500000.0, 1234.0])
+@pytest.mark.parametrize("form", ["four axes", "three axes", "com.microsoft", "interleaved", "partial"])
+def test_rotary_embedding(base, form):
+    x, where = numbers(2, 5, 3, 8), np.array([[0, 1, 2, 3, 4], [7, 3, 20, 39, 1]])
+    pairs = 2 if form == "partial" else 4
+    options = {"three axes": "num_heads = 3", "com.microsoft": "num_heads = 3", "interleaved": "interleaved = 1"}
+    options |= {"partial": "rotary_embedding_dim = 4"}
+    flat = form in ("three axes", "com.microsoft")
+    given = {"x": x.reshape(2, 5, 24) if flat else x.swapaxes(1, 2), "i": where}
+    order = "x, i, cos, sin" if form == "com.microsoft" else "x, cos, sin, i"
+    kind = "com.microsoft.RotaryEmbedding" if form == "com.microsoft" else "RotaryEmbedding"
+    attributes = f"<{options[form]}>" if form in options else ""
+    axes = "A, B, C" if flat else "A, B, C, D"
+    part = one(
+        f"float[{axes}] x, int64[A, T] i) => (float[{axes}] y",
+        f"r = {kind} {attributes} ({order})\n y = Relu (r)",
+        given,
+        table(base, pairs=pairs),
+    )
+    assert part.subject.own().config == {
+        "base": base,
+        "dim": 4 if form == "partial" else None,
+        "pairing": "interleaved" if form == "interleaved" else "half-split",
+    }
+    assert np.array_equal(part.inputs["x"], single(x))
+    assert np.array_equal(part.inputs["positions"], where)
+    turned = single(x)[..., : 2 * pairs]
+    real, imaginary = (turned[..., ::2], turned[..., 1::2]) if form == "interleaved" else np.split(turned, 2, axis=-1)
+    angles = where[..., None] * base ** (-np.arange(pairs) / pairs)
+    product = (real + 1j * imaginary) * np.exp(1j * angles)[:, :, None]
+    output = part.subject.run(Call(part.inputs, "float32", part.layer)).output
+    seen = output[..., ::2] + 1j * output[..., 1::2] if form == "interleaved" else None
+    if seen is None:
+        first, second = np.split(output[..., : 2 * pairs], 2, axis=-1)
+        seen = first + 1j * second
+    assert np.max(abs(seen - product)) < 2e-5
+    assert conforms(part) == "conforms"
+
+
+@pytest.mark.parametrize("fault", ["other angles", "no table"])
+def test_rotary_embedding_of_no_one_base(fault):
+    arrays = table(10000.0)
+    if fault == "other angles":
+        arrays["cos"][3, 2] += 0.01
+    body = "r = RotaryEmbedding (x, cos, sin, i)\n y = Relu (r)"
+    if fault == "no table":
+        body = "r = RotaryEmbedding (x, c, s)\n c = Gather (cos, i)\n s = Gather (sin, i)\n y = Relu (r)"
+        lines = body.split("\n")
+        body = "\n".join([*lines[1:3], lines[0], lines[3]])
+    given = {"x": numbers(2, 3, 5, 8), "i": np.tile(np.arange(5), (2, 1))}
+    part = one("float[A, B, C, D] x, int64[A, T] i) => (float[A, B, C, D] y", body, given, arrays)
+    assert (
+        part.unsupported
+        == {
+            "other angles": "RotaryEmbedding whose angles are not those of one base",
+            "no table": "RotaryEmbedding without positions: its cosines do not tell them",
+        }[fault]
+    )
+
+
 # -------------------------------------------------------------------------------------------- whole models
 
 SINGLE = {
