@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, Any]
 
+_OPEN = (2, 5, 7, 11, 13)  # the sizes of axes that a signature leaves open
+
 
 def check(
     subject: Any,
@@ -279,7 +281,7 @@ def own_inputs(live: Live, number: Precision) -> dict[str, NDArray[Any]]:
 
 
 def _made(argument: Argument, number: Precision) -> NDArray[Any]:
-    shape = tuple(size if size is not None else (2, 5, 7, 11)[min(i, 3)] for i, size in enumerate(argument.shape))
+    shape = tuple(size if size is not None else usual for size, usual in zip(argument.shape, _OPEN, strict=False))
     values = sizes.drawn(argument.name, shape)
     if argument.dtype == "bool":
         return np.ones(shape, bool)
@@ -292,17 +294,14 @@ def _asked(arguments: Iterable[Argument], layer: Layer, config: Mapping[str, Any
     """The sizes that a subject's own signature settles, of the inputs that the layer must have."""
     made: sizes.Sizes = {}
     for argument, (name, axes) in zip(arguments, layer.inputs.items(), strict=False):
-        words = axes.split()
-        if name.endswith("?") or len(words) != len(argument.shape) or axes.startswith("*"):
-            width = argument.shape[-1] if argument.shape else None
-            if width is not None and axes == "*shape":
-                made.setdefault("*axes", (width,))
-            elif width is not None:
-                made.setdefault(words[-1], width)
+        if name.endswith("?") or not argument.shape:
             continue
-        for word, size in zip(words, argument.shape, strict=True):
-            if size is not None:
-                made.setdefault(word, size)
+        shape = tuple(size if size is not None else usual for size, usual in zip(argument.shape, _OPEN, strict=False))
+        found = sizes.unified(axes, shape, made, config)
+        if found is not None:
+            made = found
+        elif argument.shape[-1] is not None:  # the subject has other axes; the last is usually its channels
+            made.setdefault(axes.split()[-1], argument.shape[-1])
     return made
 
 

@@ -6,7 +6,7 @@ An axis may be a multiple or a part of another: `4*unit`, `in/groups`. An axis w
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,16 +86,23 @@ def generated(layer: Layer, sizes: Mapping[str, Any], config: Mapping[str, Any],
             continue
         shape: list[int] = []
         for word in words:
-            if word == "*shape":
-                shape += [2, 5, *sizes.get("*axes", (_OTHER,))]
-            elif word.startswith("*"):
-                shape += [2, 5]
+            if word.startswith("*"):
+                shape += sizes.get(word) or [2, 5, *(sizes.get("*axes", (_OTHER,)) if word == "*shape" else ())]
             else:
                 shape.append(sizes.get(word, usual.get(word, _OTHER)))
-        made[bare] = number.round(drawn(bare, tuple(shape)))
+        values = drawn(bare, tuple(shape))
+        if "epsilon" in layer.config:
+            values *= _from_small_to_usual(shape)
+        made[bare] = number.round(values)
     if not made:
         raise ConformanceError(f"{layer.name} has no input that can be generated: give its inputs")
     return made
+
+
+def _from_small_to_usual(shape: Sequence[int]) -> NDArray[np.float64]:
+    """A factor for each row, from 0.01 to 1: in a row of small deviation an epsilon shows."""
+    rows = shape[:-1]
+    return np.logspace(-2, 0, int(np.prod(rows))).reshape(*rows, 1)
 
 
 def drawn(name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:

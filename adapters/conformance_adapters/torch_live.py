@@ -103,7 +103,9 @@ class TorchLive:
         with torch.no_grad():
             output = self._first(function())
             observed, tape = record(function, call.decomposed)
-        return Trace(to_numpy(output), tape, to_numpy(self._first(observed)), environment={"torch": str(torch.__version__)})
+        return Trace(
+            to_numpy(output), tape, to_numpy(self._first(observed)), environment={"torch": str(torch.__version__)}
+        )
 
     def _first(self, returned: Any) -> torch.Tensor:
         return one_tensor(tensors(returned), self.name)
@@ -143,6 +145,12 @@ class ProgramLive(TorchLive):
         if self.dtype not in (None, dtype):
             raise Unsupported(f"{self.name} was exported in {self.dtype}: it cannot be run in {dtype}")
         return self.subject
+
+    def _bound(self, subject: Any, call: Call) -> Callable[[], Any]:
+        if call.through is not None:
+            return super()._bound(subject, call)
+        given = [_tensor(a, call.dtype) for a in call.inputs.values()]
+        return lambda: subject(*given)
 
     def arguments(self) -> Sequence[Argument]:
         """What it was exported with."""
