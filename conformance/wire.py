@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conformance.errors import ConformanceError
 from conformance.trace import Entry, Request, Trace
 
 if TYPE_CHECKING:
@@ -22,19 +23,44 @@ if TYPE_CHECKING:
 _FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 _INTEGERS = {"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1"}
 _DTYPES = {**_FLOATS, **_INTEGERS, "BOOL": "?"}
+_CODES = {np.dtype(dtype).str[1:]: code for code, dtype in _DTYPES.items()}
 _META = "conformance"
 
 
 def save(path: Path, tensors: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
-    """Write one file. A bfloat16 tensor, for which NumPy has no format of its own, is widened to float32."""
-    from safetensors.numpy import save_file
+    """Write one file. A bfloat16 tensor, for which NumPy has no format of its own, is widened to float32.
 
-    # The library writes the memory of a non-contiguous array in the wrong order.
-    plain = {
-        name: array.astype(np.float32, order="C") if array.dtype.name == "bfloat16" else array.copy(order="C")
-        for name, array in tensors.items()
-    }
-    save_file(plain, path, metadata={_META: json.dumps(meta)})
+    One tensor after the other goes to the file: the format's own library first makes bytes of all of them, so
+    that a tape would be held twice. Raises ConformanceError for a dtype that the format does not have.
+    """
+    header: dict[str, Any] = {"__metadata__": {_META: json.dumps(meta)}}
+    # Wider elements first, as the format's own library has it: then all of them are aligned.
+    ordered = sorted(tensors, key=lambda name: -_stored(name, tensors[name]).itemsize)
+    end = 0
+    for name in ordered:
+        dtype, start = _stored(name, tensors[name]), end
+        end += tensors[name].size * dtype.itemsize
+        header[name] = {
+            "dtype": _CODES[dtype.str[1:]],
+            "shape": list(tensors[name].shape),
+            "data_offsets": [start, end],
+        }
+    said = json.dumps(header).encode()
+    said += b" " * (-len(said) % 8)
+    with path.open("wb") as file:
+        file.write(len(said).to_bytes(8, "little") + said)
+        for name in ordered:
+            array = np.asarray(tensors[name], dtype=_stored(name, tensors[name]), order="C")
+            file.write(array.reshape(-1).view(np.uint8))
+
+
+def _stored(name: str, array: NDArray[Any]) -> np.dtype[Any]:
+    """The dtype, low byte first, in which an array is written."""
+    dtype = np.dtype("<f4") if array.dtype.name == "bfloat16" else array.dtype.newbyteorder("<")
+    if dtype.str[1:] not in _CODES:
+        codes = ", ".join(sorted(np.dtype(d).name for d in _DTYPES.values()))
+        raise ConformanceError(f"{name!r} has the dtype {array.dtype}, which cannot be sent; give it one of {codes}")
+    return dtype
 
 
 def load(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
