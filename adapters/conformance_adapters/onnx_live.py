@@ -132,6 +132,11 @@ class OnnxLive:
         return loaded(self.model, self.folder)
 
     @cached_property
+    def wiring(self) -> Wiring:
+        """Its graph."""
+        return Wiring(self.whole)
+
+    @cached_property
     def fed(self) -> list[ValueInfoProto]:
         """The graph's inputs: what it has an initializer for is none."""
         held = {i.name for i in self.model.graph.initializer}
@@ -141,7 +146,7 @@ class OnnxLive:
     def dtype(self) -> str | None:
         """That of most of its floating-point parameters; of its inputs, where it has none."""
         counts: dict[str, int] = {}
-        for array in Wiring(self.whole).held.values():
+        for array in self.wiring.held.values():
             if str(array.dtype) in PRECISIONS and array.ndim:
                 counts[str(array.dtype)] = counts.get(str(array.dtype), 0) + array.size
         if not counts:
@@ -153,7 +158,7 @@ class OnnxLive:
     @cached_property
     def _operator(self) -> Operator | None:
         """The operator that the model is, where it is one and no more."""
-        found = operators(Wiring(self.whole))
+        found = operators(self.wiring)
         nodes = [n for n in self.whole.graph.node if n.op_type != "Constant"]
         if len(found) != 1 or len(found[0].nodes) != len(nodes):
             return None
@@ -184,13 +189,13 @@ class OnnxLive:
 
     def parameters(self) -> Mapping[str, NDArray[Any]]:
         """Initializers and constants, by name."""
-        return {n: a for n, a in Wiring(self.whole).held.items() if str(a.dtype) in PRECISIONS}
+        return {n: a for n, a in self.wiring.held.items() if str(a.dtype) in PRECISIONS}
 
     def arguments(self) -> Sequence[Argument]:
         """The graph's inputs; a symbolic size is None. Indices are below the size of the table that they look up."""
         from onnx import helper
 
-        wiring, made = Wiring(self.whole), []
+        made = []
         for value in self.fed:
             tensor = value.type.tensor_type
             if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
@@ -201,7 +206,7 @@ class OnnxLive:
             if dtype == "object":
                 raise ConformanceError(f"{self.name}: the input {value.name!r} is text: give the inputs by name")
             shape = tuple(d.dim_value if d.dim_value > 0 else None for d in tensor.shape.dim)
-            made.append(Argument(value.name, shape, dtype, _below(wiring, value.name)))
+            made.append(Argument(value.name, shape, dtype, _below(self.wiring, value.name)))
         return made
 
     def run(self, call: Call) -> Trace:
@@ -254,7 +259,7 @@ class OnnxLive:
         try:
             return function()
         except runtime_errors() as error:
-            raise told(error, self.name) from error
+            raise told(error, self.name, "; give inputs that it takes (`inputs`)") from error
 
     def _first(self, values: Any) -> NDArray[Any]:
         flat = values if isinstance(values, list | tuple) else [values]

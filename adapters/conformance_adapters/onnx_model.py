@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 REFUSAL = re.compile(r"Could not find an implementation|Type Error: Type|does not support \w+ yet")
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (.*Status Message: )?")
+_PLACE = re.compile(r"/\S+\.(?:h|cc):\d+ .*?\) ")
 
 
 def read_model(path: Path) -> ModelProto:
@@ -126,7 +127,8 @@ def session(
                 f"{name}: is too large for one message of 2 GiB; save it with external data, and give its path"
             ) from error
     try:
-        return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+        # Without its second try, of which it would print a report.
+        return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except runtime_errors() as error:
         raise told(error, name) from error
 
@@ -141,12 +143,13 @@ def runtime_errors() -> tuple[type[Exception], ...]:
 
 
 def reason(error: Exception) -> str:
-    """What the runtime said, in one line and without its own prefix."""
-    return _PREFIX.sub("", str(error).strip().splitlines()[0]) if str(error).strip() else type(error).__name__
+    """What the runtime said, in one line, without its own prefix and place in its sources."""
+    said = str(error).strip().splitlines() or [type(error).__name__]
+    return _PLACE.sub("", _PREFIX.sub("", said[0])).rstrip(". ")
 
 
-def told(error: Exception, name: str) -> Exception:
-    """What to raise for an error of the runtime: Unsupported, or ConformanceError."""
+def told(error: Exception, name: str, advice: str = "") -> Exception:
+    """What to raise for an error of the runtime: Unsupported, or ConformanceError with `advice` at its end."""
     if REFUSAL.search(str(error)):
         return Unsupported(f"{name}: {reason(error)}")
-    return ConformanceError(f"{name}: ONNX Runtime refuses it: {reason(error)}")
+    return ConformanceError(f"{name}: ONNX Runtime refuses it: {reason(error)}{advice}")
