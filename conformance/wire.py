@@ -51,7 +51,7 @@ def save(path: Path, tensors: Mapping[str, NDArray[Any]], meta: Mapping[str, Any
         file.write(len(said).to_bytes(8, "little") + said)
         for name in ordered:
             array = np.asarray(tensors[name], dtype=_stored(name, tensors[name]), order="C")
-            file.write(array.reshape(-1).view(np.uint8))
+            file.write(array.reshape(-1).view(np.uint8).data)
 
 
 def _stored(name: str, array: NDArray[Any]) -> np.dtype[Any]:

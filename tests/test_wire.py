@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from conformance.errors import ConformanceError
 from conformance.trace import Entry, Request, Trace
 from conformance.wire import load, load_request, load_trace, save, save_request, save_trace
 
@@ -159,3 +160,41 @@ def test_a_file_is_safetensors(folder):
     raw = (folder / "plain.safetensors").read_bytes()
     header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
     assert json.loads(header["__metadata__"]["conformance"]) == {"k": [1]}
+
+
+def test_wider_elements_come_first_so_that_all_are_aligned(folder):
+    """And another program sees the same: the format's own reader checks that there are no holes."""
+    from safetensors.numpy import load_file
+
+    path = folder / "mixed"
+    tensors = {
+        "flag": np.ones(3, bool),
+        "half": np.ones(3, np.float16),
+        "none": np.zeros((0, 2)),
+        "wide": np.arange(2.0),
+    }
+    save(path, tensors, {})
+    for name, array in load(path)[0].items():
+        same(array, tensors[name])
+        assert array.flags.aligned
+    for name, array in load_file(path).items():
+        same(array, tensors[name])
+
+
+def test_writing_a_tape_takes_no_second_copy_of_it(folder):
+    tape = [Entry("op", np.full(1_000_000, i, np.float32)) for i in range(10)]
+    tape.append(Entry("op", np.zeros((1000, 1000), np.float32).T))
+    trace = Trace(np.zeros(1), tape)
+    tracemalloc.start()
+    save_trace(folder / "large.trace", trace)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.5 * tape[-1].array.nbytes  # one tensor at a time, where its order must be changed
+    for ours, theirs in zip(tape, load_trace(folder / "large.trace").tape, strict=True):
+        same(theirs.array, ours.array)
+
+
+@pytest.mark.parametrize("dtype", ["c16", "U3", "O", "M8[s]"])
+def test_a_dtype_that_the_format_does_not_have(folder, dtype):
+    with pytest.raises(ConformanceError, match=r"'inputs.x' has the dtype .* cannot be sent; give it one of"):
+        save(folder / "no", {"inputs.x": np.zeros(2, dtype)}, {})
