@@ -36,7 +36,7 @@ def test_what_a_page_says_to_do_does_what_it_says(page: Path, tmp_path: Path) ->
 
 
 def test_the_pages_that_have_code_are_run() -> None:
-    assert {"tutorial.md", "adapter.md", "run.md", "list.md", "explain.md"} <= {p.name for p in RUNNABLE}
+    assert {"tutorial.md", "adapter.md", "check.md", "run.md", "list.md", "explain.md"} <= {p.name for p in RUNNABLE}
 
 
 def test_the_readme_shows_what_the_tutorial_prints() -> None:
@@ -87,7 +87,7 @@ def test_the_readme_leads_to_every_page() -> None:
 # -- the command line -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["run", "list", "explain"])
+@pytest.mark.parametrize("command", list(COMMANDS))
 def test_a_commands_page_has_its_options_and_no_others(command: str) -> None:
     text = (ROOT / "docs" / f"{command}.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `(?:-\w, )?(--[\w-]+)", text, re.M)
