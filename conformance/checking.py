@@ -310,11 +310,12 @@ def _of_part(part: Part, live: Live, number: Precision, decomposed: bool) -> tup
         blank = Checked(live, part.layer, name=part.path)
         return blank._case(number, "unsupported", part.unsupported), None
     clock = time.perf_counter()
-    checked = Checked(part.subject, part.layer, part.inputs, dtype=number.name, decomposed=decomposed, name=part.path)
+    dtype = part.subject.dtype or number.name  # of mixed precision, each layer is judged in its own
+    checked = Checked(part.subject, part.layer, part.inputs, dtype=dtype, decomposed=decomposed, name=part.path)
     try:
         case, trace = checked.judged()
     except ConformanceError as error:
-        return checked._case(number, "error", str(error)), None
+        return checked._case(precision(dtype), "error", str(error)), None
     return replace_seconds(case, time.perf_counter() - clock), trace
 
 
