@@ -266,14 +266,14 @@ def _held_types() -> tuple[type, ...]:
 
 @contextmanager
 def _as_they_were(layers: list[Any]) -> Iterator[None]:
-    """What Keras notes down in a layer when it is called is taken back."""
-    notes = ("_called", "_parent_path", "supports_jit")
-    before = [(layer, n, vars(layer)[n]) for layer in layers for n in notes if n in vars(layer)]
+    """What Keras, or a layer of a user's own, notes down in a layer when it is called is taken back."""
+    before = [(vars(layer), dict(vars(layer))) for layer in layers]
     try:
         yield
     finally:
-        for layer, note, value in before:
-            vars(layer)[note] = value
+        for now, then in before:
+            now.clear()
+            now.update(then)
 
 
 @contextmanager
