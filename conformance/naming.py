@@ -22,7 +22,7 @@ _PARTS: Mapping[str, frozenset[str]] = {
     "input": frozenset({"ih", "input", "x2h", "i2h", "wx", "w"}),
 }
 _WEAKLY: Mapping[str, frozenset[str]] = {"output": frozenset({"proj", "dense", "fc", "unify", "heads", "linear"})}
-_PACKED = {"qkv", "kqv", "attn", "in"}  # c_attn, in_proj
+_PACKED = {"qkv", "kqv", "wqkv", "attn", "in"}  # c_attn, in_proj
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def packed(path: str) -> bool:
     """Whether a name says that query, key and value are packed in one parameter."""
     told = set(words(path))
     letters = told & {"q", "k", "v"}
-    return bool(told & {"qkv", "kqv"}) or len(letters) == 3 or {"c", "attn"} <= told or {"in", "proj"} <= told
+    return bool(told & {"qkv", "kqv", "wqkv"}) or len(letters) == 3 or {"c", "attn"} <= told or {"in", "proj"} <= told
 
 
 def input_first(path: str) -> bool:
