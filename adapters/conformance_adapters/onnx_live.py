@@ -32,7 +32,7 @@ from conformance_adapters.onnx_model import (
     told,
 )
 from conformance_adapters.onnx_nodes import Operator, operators
-from conformance_adapters.onnx_observed import observed, prepared, tapped
+from conformance_adapters.onnx_observed import observed
 from conformance_adapters.onnx_tape import entries
 from conformance_adapters.onnx_wiring import Wiring
 
@@ -211,7 +211,7 @@ class OnnxLive:
 
     def run(self, call: Call) -> Trace:
         """Plain, and with every node's outputs."""
-        model = self._in(call.dtype)
+        model = self.converted(call.dtype)
         operator = self._operator if call.through is None else None
         if operator is not None and operator.layer == call.layer:
             given = operator.fed(call.inputs)
@@ -219,10 +219,10 @@ class OnnxLive:
             self._require_all(given, operator.inputs)
             back = operator.given
         else:
-            named, back = self._named(call) if call.through is None else dict(call.inputs), np.array
-        feed = self._typed(named, call.dtype) if call.through is None else named
+            named, back = self.named(call) if call.through is None else dict(call.inputs), np.array
+        feed = self.typed(named, call.dtype) if call.through is None else named
         plain = self._plain(model)
-        output = self._first(self._runtime_errors_told(lambda: self._called(plain, feed, call)))
+        output = self._first(self.told(lambda: self._called(plain, feed, call)))
         output = self.reached(call, back(output))
         watched, nodes = self._watched(model, call, feed)
         seen = watched.values
@@ -245,7 +245,7 @@ class OnnxLive:
             try:
                 made = session(copy, self.name, folder=self.folder, optimised=not call.decomposed)
                 watched = Watched(made, own)
-                self._runtime_errors_told(lambda w=watched: self._called(w, feed, call))
+                self.told(lambda w=watched: self._called(w, feed, call))
                 return watched, copy
             except (ConformanceError, Unsupported):
                 if not beyond:
@@ -255,7 +255,8 @@ class OnnxLive:
     def _called(self, made: Any, feed: Mapping[str, Any], call: Call) -> Any:
         return made.run(None, feed) if call.through is None else call.through(made, **feed)
 
-    def _runtime_errors_told(self, function: Callable[[], Any]) -> Any:
+    def told(self, function: Callable[[], Any]) -> Any:
+        """What `function` returns; what the runtime raises in it is told as a sentence."""
         try:
             return function()
         except runtime_errors() as error:
@@ -266,7 +267,7 @@ class OnnxLive:
         found: NDArray[Any] = one_tensor((v for v in flat if isinstance(v, np.ndarray)), self.name)
         return found
 
-    def _in(self, dtype: str) -> ModelProto:
+    def converted(self, dtype: str) -> ModelProto:
         """The model in `dtype`: itself where that is its own."""
         if dtype == "bfloat16":
             raise Unsupported(f"{self.name}: ONNX Runtime takes no bfloat16 values from Python")
@@ -275,7 +276,7 @@ class OnnxLive:
     def _plain(self, model: ModelProto) -> InferenceSession:
         return self.plain if model is self.model else session(model, self.name)
 
-    def _named(self, call: Call) -> Arrays:
+    def named(self, call: Call) -> Arrays:
         """The inputs by the graph's names: by name where they are those, else in their order."""
         names = [v.name for v in self.fed]
         args, named = matched(names, len(names), call.inputs, call.stand_ins)
@@ -291,7 +292,7 @@ class OnnxLive:
         if missing:
             raise ConformanceError(f"{self.name} asks for {', '.join(missing)}, which is not given (`inputs`)")
 
-    def _typed(self, named: Mapping[str, NDArray[Any]], dtype: str) -> Arrays:
+    def typed(self, named: Mapping[str, NDArray[Any]], dtype: str) -> Arrays:
         """The inputs as the graph wants them."""
         from onnx import helper
 
@@ -311,80 +312,10 @@ class OnnxLive:
         return made
 
     def parts(self, call: Call) -> Iterable[Part]:
-        """Every operator of a known layer, with what reached it in a run of the whole model that gives these values,
-        and is optimised as usual around them."""
-        try:
-            wiring, found = self._reached(call, call.dtype)
-        except Unsupported:
-            if self.dtype in (None, call.dtype):
-                raise
-            wiring, found = self._reached(call, str(self.dtype))  # some may still run alone in the dtype asked for
-        return [self._part(operator, wiring) for operator in found]
+        """Every operator of a known layer: see `onnx_parts`."""
+        from conformance_adapters.onnx_parts import parts
 
-    def _reached(self, call: Call, dtype: str) -> tuple[Wiring, list[Operator]]:
-        """The operators of known layers, in a graph whose values are known from a run in `dtype`."""
-        model = prepared(loaded(self._in(dtype), self.folder))
-        wiring = Wiring(model)
-        found = operators(wiring)
-        wanted = dict.fromkeys(n for o in found for n in (*o.needed, o.output) if n not in wiring.held)
-        inputs = self._typed(self._named(call), dtype)
-        made = session(tapped(model, [n for n in wanted if n not in inputs]), self.name)
-        values = self._runtime_errors_told(lambda: made.run(None, inputs))
-        wiring.known.update(inputs)
-        wiring.known.update(zip([o.name for o in made.get_outputs()], values, strict=True))
-        return wiring, found
-
-    def _part(self, operator: Operator, wiring: Wiring) -> Part:
-        path = operator.node.name
-        try:
-            operator.config()
-            operator.weights()
-            reached = {n: wiring.known[v] if v in wiring.known else wiring.held[v] for n, v in operator.inputs.items()}
-            inputs = {n: _plain(a) for n, a in operator.canonical(reached).items()}
-        except Unsupported as error:
-            return Part(path, operator.layer, unsupported=str(error))
-        live = OperatorLive(_alone(operator, wiring), path)
-        live.values = inputs, np.array(operator.given(wiring.known[operator.output]))
-        return Part(path, operator.layer, live, inputs)
-
-
-class OperatorLive(OnnxLive):
-    """An operator out of a larger model. On the `values` that reached it there, what is judged is what it gave there:
-    the observed run is of the operator alone, and where that gives something else, the judge says so."""
-
-    values: tuple[Mapping[str, NDArray[Any]], NDArray[Any]] | None = None
-
-    def reached(self, call: Call, output: NDArray[Any]) -> NDArray[Any]:
-        """What the whole model gave, for the inputs that it gave it for."""
-        if self.values is None or str(self.values[1].dtype) != call.dtype:
-            return output
-        inputs, there = self.values
-        same = inputs.keys() == call.inputs.keys() and all(np.array_equal(a, call.inputs[n]) for n, a in inputs.items())
-        return there if same else output
-
-
-def _alone(operator: Operator, wiring: Wiring) -> ModelProto:
-    """A model of the operator alone: its inputs are fed, everything else that it reads is held."""
-    from onnx import ValueInfoProto, helper, numpy_helper
-
-    fed = list(dict.fromkeys(operator.inputs.values()))
-    arrays = {n: wiring.array(n) for n in operator.needed}
-    inputs = []
-    for name in fed:
-        array = arrays[name]
-        assert array is not None
-        inputs.append(
-            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), [None] * array.ndim)
-        )
-    held = [numpy_helper.from_array(a, n) for n, a in arrays.items() if n not in fed and a is not None]
-    order = {n.name: i for i, n in enumerate(wiring.model.graph.node)}
-    nodes = sorted(operator.nodes, key=lambda n: order[n.name])
-    made: ModelProto = helper.make_model(
-        helper.make_graph(nodes, operator.node.name, inputs, [ValueInfoProto(name=operator.output)], held),
-        opset_imports=list(wiring.model.opset_import),
-        ir_version=wiring.model.ir_version,
-    )
-    return made
+        return parts(self, call)
 
 
 def _computed(model: ModelProto, values: Arrays) -> Arrays:
@@ -402,10 +333,6 @@ def _below(wiring: Wiring, name: str) -> int:
             axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
             tables.append(table.shape[axis])
     return min(tables, default=2)
-
-
-def _plain(array: NDArray[Any]) -> NDArray[Any]:
-    return np.ascontiguousarray(array, np.float64) if array.dtype.kind == "f" else np.ascontiguousarray(array)
 
 
 def _versions() -> dict[str, str]:

@@ -268,7 +268,7 @@ def test_inputs_have_the_dtype_of_the_graph():
         live.run(call(inputs={**given, "m": np.array([1.0, 0.0])}))
     assert live.arguments() == [Argument("i", (None,), "int64", 3), Argument("m", (None,), "bool", 2)]
     with pytest.raises(
-        ConformanceError, match=r"refuses it: indices element out of data bounds.*; give inputs that it"
+        ConformanceError, match=r"refuses it: indices element out of data bounds.*; give inputs"
     ):
         live.run(call(inputs={**given, "i": np.array([7, 0])}))
 
