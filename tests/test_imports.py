@@ -98,3 +98,26 @@ def test_a_report_brings_no_other():
 def test_fixtures_are_listed_without_an_adapter():
     found = packages(imported("from conformance.fixture import fixtures\nassert fixtures()"))
     assert found & (FRAMEWORKS | {"conformance_adapters", "conformance_reports"}) == set()
+
+
+@pytest.mark.parametrize(
+    ("framework", "subject"),
+    [
+        ("torch", "import torch\nsubject = torch.nn.GELU()"),
+        ("jax", "import jax\nsubject = jax.jit(lambda x: jax.nn.gelu(x, approximate=False))"),
+        ("onnx", "subject = 'gelu.onnx'"),
+    ],
+)
+def test_a_live_object_needs_its_own_framework_alone(framework, subject, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if framework == "onnx":
+        from onnx import TensorProto, helper, save
+
+        made = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (2, 3)) for n in ("x", "y")]
+        graph = helper.make_graph([helper.make_node("Gelu", ["x"], ["y"])], "gelu", made[:1], made[1:])
+        save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), "gelu.onnx")
+    checked = f"{subject}\nimport conformance\nassert conformance.check(subject, 'gelu').status == 'conforms'"
+    own = {"torch": {"torch"}, "jax": {"jax", "jaxlib", "flax"}, "onnx": {"onnx", "onnxruntime"}}[framework]
+    found = packages(imported(checked)) & FRAMEWORKS
+    assert found - own == set()
+    assert framework in found
