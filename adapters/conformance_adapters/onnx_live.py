@@ -224,12 +224,11 @@ class OnnxLive:
         plain = self._plain(model)
         output = self._first(self.told(lambda: self._called(plain, feed, call)))
         output = self.reached(call, back(output))
-        watched, nodes = self._watched(model, call, feed)
-        seen = watched.values
+        nodes, values, returned = self._watched(model, call, feed)
         return Trace(
             output=output,
-            tape=entries(nodes.graph, _computed(nodes, seen)),
-            observed_output=back(self._first([seen[n] for n in watched.own])),
+            tape=entries(nodes.graph, _computed(nodes, values)),
+            observed_output=back(self._first(returned)),
             environment=_versions(),
         )
 
@@ -237,16 +236,17 @@ class OnnxLive:
         """What counts as the output of the plain run, which gave `output`."""
         return output
 
-    def _watched(self, model: ModelProto, call: Call, feed: Mapping[str, Any]) -> tuple[Watched, ModelProto]:
-        """The observed run. What its kernels can give beyond what is asked for is left where the runtime refuses."""
+    def _watched(self, model: ModelProto, call: Call, feed: Mapping[str, Any]) -> tuple[ModelProto, Arrays, Any]:
+        """The observed run: its model, the values, and what the call returned. What its kernels can give beyond what
+        is asked for is left where the runtime refuses."""
         own = [o.name for o in model.graph.output]
         for beyond in (True, False):
             copy = observed(model, call.dtype, call.decomposed, beyond)
             try:
                 made = session(copy, self.name, folder=self.folder, optimised=not call.decomposed)
                 watched = Watched(made, own)
-                self.told(lambda w=watched: self._called(w, feed, call))
-                return watched, copy
+                returned = self.told(lambda w=watched: self._called(w, feed, call))
+                return copy, watched.values, returned
             except (ConformanceError, Unsupported):
                 if not beyond:
                     raise
