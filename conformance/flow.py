@@ -97,12 +97,16 @@ class Flow:
             yield from self._scan(model, {}, conventions)
             return
         values = self.start(model)
-        last = {name: i for i, step in enumerate(self.steps) for name in step.reads.values()}
+        last = self._last_read()
         for i, step in enumerate(self.steps):
             value = values[step.name] = step(values, **conventions)
             yield step, value
             for name in [n for n in values if last.get(n, -1) <= i and n != step.name]:
                 del values[name]
+
+    def _last_read(self) -> dict[str, int]:
+        """The number of the last step that reads each value."""
+        return {name: i for i, step in enumerate(self.steps) for name in step.reads.values()}
 
     def isolated(
         self, model: RoundingModel, observed: Mapping[str, NDArray[Any]], conventions: Mapping[str, Any] | None = None
@@ -116,11 +120,15 @@ class Flow:
             yield from self._scan(model, observed, conventions)
             return
         values = self.start(model, carried=True)
-        for step in self.steps:
+        last = self._last_read()
+        for i, step in enumerate(self.steps):
             value = step(values, **conventions)
             yield step, value
             seen = observed.get(step.name)
             values[step.name] = value if seen is None else carry(seen, model)
+            del value
+            for name in [n for n in values if last.get(n, -1) <= i]:
+                del values[name]
 
     def _scan(
         self, model: RoundingModel | None, observed: Mapping[str, NDArray[Any]], conventions: Mapping[str, Any]

@@ -117,20 +117,21 @@ class Tape:
 
     def _held(self, expected: RoundedArray, places: Iterable[tuple[int, View]], after: int) -> Iterator[Found]:
         """The tensors among `places` that hold the step, the best first; each in the first view that fits."""
-        look, seen = _Look(expected), set()
+        look, seen = _Look(expected), set[tuple[int, View]]()
         ranked = sorted(places, key=lambda place: (not place[1].canonical, place[0] <= after, place[0]))
         for position, view in ranked:
-            if position in seen:
+            held = position, replace(view, order=())  # the tensor, or a part of it, in whatever order
+            if held in seen:
                 continue
             entry = self.entries[position]
             array, flags = with_infinities(expected, view.restore(entry.array))
             if look.admits(array) and compare(expected, array).conforms:
-                seen.add(position)
+                seen.add(held)
                 yield Found(position, entry.operation, view, array, flags)
 
     def _leads_to(self, earlier: int, later: int) -> bool:
         """Whether the tensor at `later` was made of the one at `earlier`, as far as the tape says."""
-        waiting, seen = [later], set[int]()
+        waiting, seen = [p for p in self.entries[later].reads if p >= earlier], set[int]()
         while waiting:
             position = waiting.pop()
             if position == earlier:

@@ -189,3 +189,80 @@ def test_an_output_is_known_without_a_tape():
     assert (found.position, found.operation) == (-1, "output")
     assert found.view.canonical
     assert found.view.describe(["a", "b", "c", "d"]) == "a b c d"
+
+
+# -- ambiguity ----------------------------------------------------------------------------------------------
+
+NEARLY = VALUES + np.where(VALUES > 0, 4e-7, -4e-7)  # within the tolerance of 1e-6, and not the same numbers
+HEADS = np.repeat(VALUES[:, :1], 2, axis=1)
+
+
+def linked(*arrays, reads):
+    """A tape that says what each operation read."""
+    given = [np.asarray(a, np.float32) for a in arrays]
+    return Tape([Entry(f"op.{i}", a, reads=r) for i, (a, r) in enumerate(zip(given, reads, strict=True))])
+
+
+def test_another_tensor_with_other_values_within_tolerance_is_said():
+    found = tape(VALUES, NEARLY).find(expected())
+    assert (found.position, found.flags) == (0, ("ambiguous",))
+    turned = tape(VALUES, NEARLY.transpose(3, 0, 1, 2)).find(expected())
+    assert (turned.position, turned.flags) == (0, ("ambiguous",))
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        pytest.param(VALUES, id="the same"),
+        pytest.param(VALUES.reshape(6, 20), id="reshaped"),
+        pytest.param(VALUES.transpose(2, 3, 0, 1), id="transposed"),
+        pytest.param(VALUES[:, :, None], id="with a singleton axis"),
+    ],
+)
+def test_copies_are_not_ambiguous(copy):
+    found = tape(VALUES, copy, noise(), copy).find(expected())
+    assert (found.position, found.flags) == (0, ())
+
+
+def test_a_wider_copy_is_not_ambiguous():
+    narrow = VALUES.astype(np.float32)
+    entries = [Entry("wide", narrow + np.float64(1e-10)), Entry("narrow", narrow)]
+    assert np.array_equal((narrow + np.float64(1e-10)).astype(np.float32), narrow)
+    assert Tape(entries).find(expected()).flags == ()
+
+
+def test_flow_order_settles_what_the_parents_are_between():
+    held = tape(NEARLY, noise(), VALUES)
+    found = held.find(expected(), after=1)
+    assert (found.position, found.flags) == (2, ())
+    assert held.find(expected(), after=-1).flags == ("ambiguous",)
+
+
+def test_what_was_made_of_the_found_tensor_comes_after_it():
+    """A variance, and the variance with a tiny epsilon added to it, which was copied in between."""
+    assert linked(VALUES, VALUES, NEARLY, reads=[(), (0,), (1,)]).find(expected()).flags == ()
+    assert linked(VALUES, VALUES, NEARLY, reads=[(), (0,), ()]).find(expected()).flags == ("ambiguous",)
+
+
+def test_scores_that_are_symmetric_but_for_rounding():
+    """Two tensors, each the transposed of the other: which one is the step cannot be told."""
+    rounding = np.random.default_rng(1).uniform(-2e-7, 2e-7, size=(5, 5))
+    square = noise(1, (5, 5))
+    symmetric = square + square.T
+    found = tape(symmetric + rounding, (symmetric + rounding).T).find(expected(symmetric))
+    assert (found.position, found.view.canonical, found.flags) == (0, True, ("ambiguous",))
+    alone = tape(symmetric + rounding).find(expected(symmetric))
+    assert (alone.view.canonical, alone.flags) == (True, ())  # several views of one tensor are no matter
+
+
+def test_equal_heads_in_another_order():
+    rounded = HEADS.copy()
+    rounded[:, 1] += 4e-7
+    assert tape(rounded, rounded[:, ::-1]).find(expected(HEADS)).flags == ("ambiguous",)
+    assert tape(HEADS, HEADS[:, ::-1]).find(expected(HEADS)).flags == ()  # nothing at all differs
+
+
+def test_slices_can_be_ambiguous_too():
+    packed = tape(np.stack([VALUES, NEARLY])).find(expected())
+    assert packed.flags == ("ambiguous",)
+    assert tape(np.stack([VALUES, noise()]), np.stack([noise(), VALUES])).find(expected()).flags == ()

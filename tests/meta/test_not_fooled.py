@@ -96,6 +96,106 @@ def test_a_subject_that_computes_with_a_permuted_copy_is_at_fault_there():
     assert step(given, "scores").status == "conforms"
 
 
+# -- each of them at each position ---------------------------------------------------------------------------
+
+POSITIONS = ("scores", "weights", "context")
+
+
+def only_wrong(position: str, wrong: np.ndarray, problem: Problem = DOT_PRODUCT) -> Verdict:
+    """The verdict where the tape has the right steps, but `wrong` at `position`; the output is right."""
+    steps = dot_product(problem) | {position: wrong}
+    return by_hand(problem, *steps.items(), output=dot_product(problem)["context"])
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param(lambda x: np.sort(x, axis=None).reshape(x.shape), id="the same sorted values"),
+        pytest.param(lambda x: x[:, ::-1], id="heads reversed"),
+        pytest.param(lambda x: x[..., ::-1], id="last axis reversed"),
+        pytest.param(lambda x: np.full(x.shape, x.mean()), id="constant, of the same sum"),
+        pytest.param(np.ones_like, id="ones"),
+        pytest.param(lambda x: np.where(np.arange(x.size).reshape(x.shape) % 2, x.mean() - 1, x.mean() + 1), id="sum"),
+    ],
+)
+def test_what_only_looks_like_a_step_is_not_taken_for_it(position: str, wrong: Any) -> None:
+    given = only_wrong(position, np.ascontiguousarray(wrong(dot_product(DOT_PRODUCT)[position])))
+    assert given.status == "conforms"
+    found = step(given, position).found
+    if position == "context":  # the output is known without the tape
+        assert found is not None
+        assert (found.position, found.operation) == (-1, "output")
+    else:
+        assert found is None
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        pytest.param(lambda x: np.stack([np.sort(x, axis=None).reshape(x.shape), x * 2]), id="sorted"),
+        pytest.param(lambda x: np.stack([x[:, ::-1], x * 2]), id="heads reversed"),
+        pytest.param(lambda x: np.stack([np.full(x.shape, x.mean()), x * 2]), id="constant"),
+    ],
+)
+@pytest.mark.parametrize("position", ["scores", "weights"])
+def test_a_slice_with_the_sum_of_the_step_is_not_taken_for_it(position: str, packed: Any) -> None:
+    right = dot_product(DOT_PRODUCT)
+    assert step(only_wrong(position, packed(right[position])), position).found is None
+    held = step(only_wrong(position, np.stack([right[position], right[position] * 2])), position)
+    assert held.found_axes == "2[0] batch head query key"  # the right one beside the same neighbour is found
+
+
+def test_a_transposed_square_is_turned_at_every_position_but_the_output() -> None:
+    """Five queries, keys and features: the tape's tensors are held transposed, the output must not be."""
+    square = DOT_PRODUCT.with_inputs(**{n: drawn(f"square {n}", 2, 3, 5, 5) for n in ("query", "key", "value")})
+    right = dot_product(square)
+    turned = {name: array.swapaxes(-1, -2) for name, array in right.items()}
+    given = by_hand(square, *turned.items(), output=right["context"])
+    assert given.status == "conforms"
+    assert step(given, "scores").found_axes == "batch head key query"
+    assert step(given, "weights").found_axes == "batch head key query"
+    assert [(layout.step, layout.value) for layout in given.layouts] == [("scores", "key-query")]
+    assert by_hand(square, *turned.items(), output=turned["context"]).culprit == "context"
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+def test_equal_heads_are_copies_of_each_other(position: str) -> None:
+    """The heads are equal to the bit: their order says nothing, and there is nothing to remark on."""
+    repeated = {n: np.repeat(drawn(f"head {n}", 2, 1, 5, 4), 3, axis=1) for n in ("query", "key", "value")}
+    problem = DOT_PRODUCT.with_inputs(**repeated)
+    right = dot_product(problem)[position]
+    assert np.array_equal(right, right[:, ::-1])
+    given = only_wrong(position, right[:, ::-1], problem)
+    assert given.status == "conforms"
+    assert step(given, position).flags == ()
+
+
+@pytest.mark.parametrize("position", ["scores", "weights"])
+def test_two_tensors_that_hold_a_step_with_other_values_are_said_to_be_ambiguous(position: str) -> None:
+    """One is off by some units in the last place; the layer conforms with either."""
+    right = dot_product(DOT_PRODUCT)
+    off = right[position] * (1 + 2.0**-51)
+    tape = {**right, "again": off}
+    ordered = [(name, tape[name]) for name in ("scores", "weights", "again")]
+    ordered = sorted(ordered, key=lambda item: item[0] == "weights") if position == "scores" else ordered
+    given = by_hand(DOT_PRODUCT, *ordered, output=right["context"])
+    assert given.status == "conforms"
+    assert step(given, position).flags == ("ambiguous",)
+    assert [s.name for s in given.steps if s.flags] == [position]
+
+
+def test_a_step_that_is_an_identity_shares_its_tensor() -> None:
+    """A scale of one: the scores and the scaled ones are one tensor."""
+    problem = DOT_PRODUCT.with_inputs(**{n: drawn(f"one {n}", 2, 3, 5, 1) for n in ("query", "key", "value")})
+    right = dot_product(problem)
+    given = by_hand(problem, *right.items(), output=right["context"])
+    assert given.status == "conforms"
+    places = [found.position for name in ("scores", "scaled") if (found := step(given, name).found) is not None]
+    assert places == [0, 0]
+    assert all(s.flags == () for s in given.steps)
+
+
 # -- square tensors ------------------------------------------------------------------------------------------
 
 
