@@ -201,7 +201,8 @@ class Checked:
         except Exception as error:  # of the user's code
             return self._case(number, "error", f"{type(error).__name__}: {_first_line(error)}"), None
         if weights is None:
-            search = WeightSearch(layer, config, inputs, self.live.parameters(), known)
+            held = {n: number.round(_plain(p)) for n, p in self.live.parameters().items()}  # as the run has them
+            search = WeightSearch(layer, config, inputs, held, known)
             known = search.found(trace, number) if layer.weights else {}
         flow = Flow.bind(layer, config if self.layer != "sequential" else {}, inputs, known, where=self.live.name)
 
