@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen, nnx
 from flax.core import FrozenDict
 
@@ -138,25 +140,45 @@ class NnxLive(FlaxLive):
 
 
 def path_finder(models: Mapping[str, Any]) -> Callable[[Any], str | None]:
-    """What tells the path of a module inside one of these modules of nnx, by name."""
+    """What tells the path of a module inside one of these modules of nnx, by name.
+
+    By the module itself; where a transformation has made it anew, by an array that it holds; and where that has been
+    made anew too, by the values of one, if no other array has the same.
+    """
     of_module: dict[int, str] = {}
     of_array: dict[int, str] = {}
+    of_values: dict[tuple[Any, ...], set[str]] = {}
+
+    def joined(name: str, path: Sequence[Any]) -> str:
+        return ".".join([name, *map(str, path)] if name else map(str, path))
+
     for name, model in models.items():
         for path, module in nnx.iter_modules(model):
-            of_module[id(module)] = ".".join([name, *map(str, path)] if name else map(str, path))
-        for (*path, _), variable in nnx.to_flat_state(nnx.state(model)):
-            of_array[id(_value(variable))] = ".".join([name, *map(str, path)] if name else map(str, path))
+            of_module[id(module)] = joined(name, path)
+        for path, variable in nnx.to_flat_state(nnx.state(model)):
+            array = _value(variable)
+            of_array[id(array)] = joined(name, path)
+            if is_floating(array):
+                of_values.setdefault(_values(array), set()).add(joined(name, path))
 
     def path(module: Any) -> str | None:
         if id(module) in of_module:
             return of_module[id(module)]
-        at = next((i for i in nnx.to_flat_state(nnx.state(module)) if id(_value(i[1])) in of_array), None)
-        if at is None:
-            return None
-        whole = of_array[id(_value(at[1]))].split(".")
-        return ".".join(whole[: len(whole) - (len(at[0]) - 1)])
+        for inner, variable in nnx.to_flat_state(nnx.state(module)):
+            array = _value(variable)
+            found = of_array.get(id(array))
+            if found is None and is_floating(array) and not isinstance(array, jax.core.Tracer):
+                same = of_values.get(_values(array), set())
+                found = next(iter(same)) if len(same) == 1 else None
+            if found is not None:
+                return found.removesuffix(joined("", inner)).removesuffix(".")
+        return None
 
     return path
+
+
+def _values(array: Any) -> tuple[Any, ...]:
+    return array.shape, array.dtype.name, np.asarray(array).tobytes()
 
 
 def _value(variable: Any) -> Any:

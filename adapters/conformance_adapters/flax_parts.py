@@ -19,7 +19,8 @@ import numpy as np
 from flax import linen, nnx
 
 from conformance.errors import Unsupported
-from conformance.subject import Live, Part
+from conformance.subject import Part
+from conformance_adapters.flax_live import FlaxLive, LinenLive, NnxLive
 from conformance_adapters.flax_own import arguments, own, own_types
 from conformance_adapters.jax_live import canonical
 
@@ -28,9 +29,10 @@ from conformance_adapters.jax_live import canonical
 class _Seen:
     """A call of a known module. `leaves`, of `made`, are there once the call has run."""
 
-    path: str
+    path: str | None
+    kind: str
     layer: str
-    made: Callable[[Sequence[Any]], tuple[dict[str, Any], Live]] | None = None
+    made: Callable[[Sequence[Any]], tuple[dict[str, Any], FlaxLive]] | None = None
     leaves: Sequence[Any] | None = None
     unsupported: str | None = None
 
@@ -53,15 +55,16 @@ class Watch:
         calls: Counter[str] = Counter()
         found = []
         for seen in self._seen:
-            if seen.leaves is None and seen.unsupported is None:
-                continue  # traced, for its shapes, and not run
-            calls[seen.path] += 1
-            path = seen.path if calls[seen.path] == 1 else f"{seen.path}#{calls[seen.path]}"
-            if seen.made is None or seen.leaves is None:
-                found.append(Part(path, seen.layer, unsupported=seen.unsupported))
-            else:
+            inputs: dict[str, Any] = {}
+            live: FlaxLive | None = None
+            if seen.made is not None and seen.leaves is not None:
                 inputs, live = seen.made(seen.leaves)
-                found.append(Part(path, seen.layer, live, canonical(inputs)))
+            elif seen.unsupported is None:
+                continue  # traced, for its shapes, and not run
+            name = seen.path or (self.path(live.module) if isinstance(live, NnxLive) else None) or seen.kind
+            calls[name] += 1
+            name = name if calls[name] == 1 else f"{name}#{calls[name]}"
+            found.append(Part(name, seen.layer, live, canonical(inputs), seen.unsupported))
         return found
 
     def __enter__(self) -> Self:
@@ -98,17 +101,17 @@ class Watch:
     def _around(self, module: Any, path: str | None, args: Any, kwargs: Any, proceed: Callable[[], Any]) -> Any:
         if self._inside or own(module) is None:
             return proceed()
-        self._keep(module, path or type(module).__name__, args, kwargs)
+        self._keep(module, path, args, kwargs)
         self._inside = True
         try:
             return proceed()
         finally:
             self._inside = False
 
-    def _keep(self, module: Any, path: str, args: Any, kwargs: Any) -> None:
+    def _keep(self, module: Any, path: str | None, args: Any, kwargs: Any) -> None:
         known = own(module)
         assert known is not None
-        seen = _Seen(path, known.subject.layer)
+        seen = _Seen(path, type(module).__name__, known.subject.layer)
         self._seen.append(seen)
         try:
             if any(type(v).__name__ == "BatchTracer" for v in jax.tree.leaves((args, kwargs))):  # JAX hides the type
@@ -137,18 +140,16 @@ class Watch:
 
 def _taken_apart(
     module: Any, inputs: dict[str, Any], options: dict[str, bool]
-) -> tuple[list[Any], Callable[[Sequence[Any]], tuple[dict[str, Any], Live]]]:
+) -> tuple[list[Any], Callable[[Sequence[Any]], tuple[dict[str, Any], FlaxLive]]]:
     """The arrays of a module and its inputs, and what makes both of such arrays again.
 
     Keys for random numbers are not among them, since no call-back takes them: for inference nothing is drawn.
     """
-    from conformance_adapters.flax_live import LinenLive, NnxLive
-
-    definition, state = nnx.split(module) if isinstance(module, nnx.Module) else module.unbind()
+    definition, state = nnx.split(module) if isinstance(module, nnx.Module) else _unbound(module)
     leaves, tree = jax.tree.flatten((inputs, state))
     keys = [jnp.issubdtype(leaf.dtype, jax.dtypes.extended) for leaf in leaves]
 
-    def made(values: Sequence[Any]) -> tuple[dict[str, Any], Live]:
+    def made(values: Sequence[Any]) -> tuple[dict[str, Any], FlaxLive]:
         given = iter(values)
         whole = [jax.random.key(0) if key else jnp.asarray(next(given)) for key in keys]
         found, held = jax.tree.unflatten(tree, whole)
@@ -157,3 +158,12 @@ def _taken_apart(
         return found, LinenLive(definition, held, options)
 
     return [leaf for leaf, key in zip(leaves, keys, strict=True) if not key], made
+
+
+def _unbound(module: Any) -> tuple[Any, Any]:
+    """A module of linen by itself, and its variables. A cell that was made beside its RNN has its own elsewhere."""
+    alone, variables = module.unbind()
+    cell = getattr(module, "cell", None)
+    if cell is not None and cell.scope is not None and "cell" not in variables.get("params", {}):
+        variables = {kind: {"cell": held} for kind, held in cell.variables.items()}
+    return alone, variables

@@ -83,6 +83,9 @@ class FunctionLive(JaxLive):
         return known.bound(self.subject, call)
 
 
+_LIBRARIES = ("jax", "flax", "numpy")
+
+
 def _is_module(value: Any) -> bool:
     nnx = sys.modules.get("flax.nnx")
     return nnx is not None and isinstance(value, nnx.Module)
@@ -105,6 +108,8 @@ def _held(subject: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(subject, FunctionType):
         variables = inspect.getclosurevars(subject)
         yield from variables.nonlocals.items()
+        if str(subject.__module__).partition(".")[0] in _LIBRARIES:  # a wrapper, such as vmap's
+            return
         for name, value in variables.globals.items():
             # Functions of other modules are libraries.
             if not callable(value) or getattr(value, "__module__", None) == subject.__module__ or _is_module(value):
@@ -122,8 +127,6 @@ def _parameters(subject: Any, path: str = "", seen: set[int] | None = None) -> I
     if _is_module(subject):
         yield path, subject
     elif isinstance(subject, partial | MethodType | FunctionType) or hasattr(subject, "__wrapped__"):
-        if str(getattr(subject, "__module__", "")).partition(".")[0] in ("jax", "flax", "numpy"):
-            return
         for name, value in _held(subject):
             # A global of a function that is called has its own name; what a closure holds is the closure's.
             inner = "" if callable(value) and isinstance(value, FunctionType) else ".".join(filter(None, (path, name)))

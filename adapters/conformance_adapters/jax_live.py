@@ -199,7 +199,7 @@ class JaxLive:
         if shape is None:
             raise ConformanceError(f"{self.name} does not tell the shapes of its inputs: give them (`inputs`)")
         names, required = self._positional({})
-        return [replace(shape, name=n) for n in names[: max(required, 1)]]
+        return [replace(shape, name=n) for n in names[: max(required, 1)] or ["x"]]  # `*args` has no names
 
     def _positional(self, inputs: Mapping[str, Any]) -> tuple[list[str], int]:
         """The parameters that inputs can be, and how many of them must be given. Keyword-only ones come by name."""

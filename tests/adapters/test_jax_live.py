@@ -639,6 +639,77 @@ def test_a_users_linen_module_is_judged_and_called_as_it_was_given():
     assert (pair.status, bound.status) == ("conforms", "conforms")
 
 
+def test_each_layer_of_mixed_precision_is_judged_in_its_own():
+    class Mixed(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(4, name="wide")(nn.Dense(6, dtype=jnp.bfloat16, name="narrow")(x))
+
+    run = check_model(with_variables(Mixed(), 2, 6), inputs={"x": X})
+    assert {c.subject: (c.status, c.dtype) for c in run.cases} == {
+        "wide": ("conforms", "float32"),
+        "narrow": ("conforms", "bfloat16"),
+    }
+
+
+def test_a_cell_that_is_made_beside_its_rnn_and_one_that_is_not():
+    class Inside(nn.Module):
+        def setup(self):
+            self.recurrent = nn.RNN(nn.LSTMCell(5))
+
+        def __call__(self, x):
+            return self.recurrent(x)
+
+    for subject in (with_variables(nn.RNN(nn.LSTMCell(5)), 2, 4, 3), with_variables(Inside(), 2, 4, 3)):
+        (part,) = opened(subject).parts(Call({"x": X[..., :3]}, "float32"))
+        assert np.array_equal(part.inputs["x"], X[..., :3].astype(np.float32))
+        held = opened(subject).parameters()
+        gates = [next(a for n, a in held.items() if n.endswith(f"i{g}.kernel")) for g in "ifgo"]
+        assert np.array_equal(part.subject.own().weights["kernel"], np.concatenate(gates, axis=1))
+
+
+def test_what_is_rematerialised_has_values_and_a_path():
+    class Rematerialised(nnx.Module):
+        def __init__(self):
+            self.bidirectional = nnx.Bidirectional(*(nnx.RNN(nnx.LSTMCell(6, 3, rngs=rngs())) for _ in range(2)))
+            self.linear = drawn(nnx.Linear(6, 4, rngs=rngs()))
+            self.other = drawn(nnx.Linear(6, 4, use_bias=False, rngs=rngs()))
+
+        @nnx.remat
+        def last(self, x):
+            return self.linear(x) + self.other(x)
+
+        def __call__(self, x):
+            return self.last(self.bidirectional(x))
+
+    parts = list(opened(Rematerialised()).parts(Call({"x": X}, "float32")))
+    assert [p.path for p in parts[:2]] == ["bidirectional.forward_rnn", "bidirectional.backward_rnn"]
+    assert [p.subject.own().config["direction"] for p in parts[:2]] == ["forward", "reverse"]
+    assert [p.path for p in parts[2:]] == ["linear", "other"]
+    assert np.array_equal(parts[2].inputs["x"], parts[3].inputs["x"])
+
+
+def test_functions_that_apply_a_linen_module():
+    dense, variables = with_variables(nn.Dense(4), 2, 6)
+    apply = partial(jax.jit(dense.apply), variables)
+    assert check(apply, "linear", inputs={"x": X}).status == "conforms"
+    assert (
+        check(lambda x: dense.apply(variables, x) * 1.01, "linear", inputs={"x": X}, adapter="jax").status == "diverges"
+    )
+    (part,) = opened(apply).parts(Call({"x": X}, "float32"))
+    assert (part.path, part.layer) == ("Dense", "linear")
+    kernel = PARAMS["q"]
+    mapped = jax.vmap(lambda row: row @ kernel)
+    assert [n.rpartition(".")[2] for n in opened(mapped).parameters()] == ["kernel"]
+    assert check(mapped, "linear", inputs={"x": X}, adapter="jax", dtype="float16").status == "conforms"
+
+
+def test_sequential_has_no_names_for_its_inputs():
+    model = nnx.Sequential(nnx.Linear(6, 4, rngs=rngs()), nnx.relu, nnx.LayerNorm(4, rngs=rngs()))
+    assert [(a.name, a.shape[-1]) for a in opened(model).arguments()] == [("x", 6)]
+    assert {c.subject: c.status for c in check_model(model).cases} == {"layers.0": "conforms", "layers.2": "conforms"}
+
+
 def test_a_layer_under_vmap_cannot_be_judged():
     class Mapped(nnx.Module):
         def __init__(self):
