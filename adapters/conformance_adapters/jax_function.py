@@ -145,7 +145,7 @@ def _copied(subject: Any, dtype: str | None, made: dict[int, Any]) -> Any:
     """
     if id(subject) in made:
         return made[id(subject)]
-    made[id(subject)] = subject  # a function that calls itself, while it is being copied
+    made[id(subject)] = subject
     if _is_module(subject):
         from conformance_adapters.flax_live import NnxLive
 
@@ -168,10 +168,15 @@ def _rebuilt(function: FunctionType, dtype: str | None, made: dict[int, Any]) ->
     held = {n: v for n, v in _held(function) if any(True for _ in _parameters(v))}
     if not held:
         return function
-    copies = {n: _copied(v, dtype, made) for n, v in held.items()}
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    closure = tuple(CellType(copies[n]) if n in copies else cell for n, cell in cells)
-    known = {**function.__globals__, **{n: v for n, v in copies.items() if n not in function.__code__.co_freevars}}
-    copied = FunctionType(function.__code__, known, function.__name__, function.__defaults__, closure)
+    closure = {n: CellType() if n in held else cell for n, cell in cells}
+    known = dict(function.__globals__)
+    copied = FunctionType(function.__code__, known, function.__name__, function.__defaults__, tuple(closure.values()))
     copied.__kwdefaults__ = function.__kwdefaults__
+    made[id(function)] = copied  # before what it has hold of: that may be itself
+    for name, value in held.items():
+        if name in closure:
+            closure[name].cell_contents = _copied(value, dtype, made)
+        else:
+            known[name] = _copied(value, dtype, made)
     return copied

@@ -374,7 +374,7 @@ def test_what_jax_cannot_trace_is_judged_by_its_output():
 
 
 def test_a_function_that_calls_itself_is_copied():
-    weight = jnp.full((6,), 2.0)
+    weight = jnp.full((6,), 2.0, jnp.float32)
 
     def repeated(x, times=2):
         return x if times == 0 else repeated(x * weight, times - 1)
