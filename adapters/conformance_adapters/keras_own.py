@@ -108,7 +108,10 @@ def captured(layer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tu
     """
     known = own(layer)
     assert known is not None
-    bound = inspect.signature(layer.call).bind(*args, **kwargs)
+    signature = inspect.signature(layer.call)
+    # Models pass `training` to every layer; Keras drops it for one that does not take it.
+    taken = {n: v for n, v in kwargs.items() if n != "training" or n in signature.parameters}
+    bound = signature.bind(*args, **taken)
     bound.apply_defaults()
     return known.inputs(bound.arguments), known.asked(bound.arguments)
 

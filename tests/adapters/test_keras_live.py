@@ -485,6 +485,39 @@ def test_every_known_layer_of_a_model_is_judged_on_what_reaches_it(there):
     assert len(found["cases"]) == 8
 
 
+def mixed_there(backend):
+    """Layers in a wrapper, and layers that compute in different formats."""
+    import keras
+    from keras import layers
+
+    policy = keras.DTypePolicy("mixed_bfloat16")
+    model = keras.Sequential(
+        [
+            keras.Input((5, 7)),
+            layers.Bidirectional(layers.LSTM(3, return_sequences=True), name="both"),
+            layers.Dense(4, dtype=policy, name="narrow"),
+            layers.Activation("softmax", dtype="float32", name="last"),
+        ]
+    )
+    filled(model)
+    parts = list(live(backend, model).parts(Call({model.inputs[0].name: X}, "float32")))
+    whole = plainly(model(tensor(X)))
+    last = parts[-1]
+    output = last.subject.run(Call(last.inputs, "float32", "softmax")).output
+    return [(p.path, p.subject.dtype, p.unsupported) for p in parts], float(np.abs(output - whole).max())
+
+
+def test_layers_in_a_wrapper_and_of_different_formats(there):
+    parts, off = there(mixed_there)
+    assert parts == [
+        ("both.forward_layer", "float32", None),
+        ("both.backward_layer", "float32", None),
+        ("narrow", "bfloat16", None),
+        ("last", "float32", None),
+    ]
+    assert off < 0.01  # the model was asked for in float32: its narrow layer was converted
+
+
 def masked_lstm_there(backend):
     import keras
     from keras import layers
