@@ -31,6 +31,7 @@ class ModuleScope:
         self._running: list[torch.nn.Module] = []
         self._roots: list[torch.nn.Module] = []  # kept, so that an id stays that of its module
         self._weights: set[int] = set()
+        self._storages: set[int] = set()
 
     @property
     def path(self) -> str:
@@ -41,11 +42,16 @@ class ModuleScope:
         """Whether `tensor` is a parameter, or a parameter or buffer of a module that was called."""
         return isinstance(tensor, torch.nn.Parameter) or id(tensor) in self._weights
 
+    def stores(self, tensor: torch.Tensor) -> bool:
+        """Whether `tensor` is in the memory of a parameter of a module that was called."""
+        return storage(tensor) in self._storages
+
     def _enter(self, module: torch.nn.Module, _: Any) -> None:
         if not self._running and all(module is not root for root in self._roots):
             self._roots.append(module)
             self._names |= {id(m): name for name, m in module.named_modules()}
             self._weights |= {id(t) for t in (*module.parameters(), *module.buffers())}
+            self._storages |= {storage(p) for p in module.parameters()}
         self._running.append(module)
 
     def _leave(self, module: torch.nn.Module, *_: Any) -> None:
@@ -88,11 +94,11 @@ class Sources:
         own, before = self._known.get(tensor, (None, 0))
         if own is None:
             own = Source((), self._scope.holds(tensor))
-        return [own, *self._writes.get(_storage(tensor), [])[before:]]
+        return [own, *self._writes.get(storage(tensor), [])[before:]]
 
     def made(self, tensor: torch.Tensor, source: Source) -> None:
         """An operation gave `tensor`, which is made of `source` alone."""
-        self._known[tensor] = source, len(self._writes.get(_storage(tensor), []))
+        self._known[tensor] = source, len(self._writes.get(storage(tensor), []))
 
     def written(self, operation: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], read: Source) -> None:
         """`operation`, which read `read`, may have written to its arguments: its schema says to which."""
@@ -103,10 +109,11 @@ class Sources:
             for tensor in given if isinstance(given, (tuple, list)) else [given]:
                 if isinstance(tensor, torch.Tensor):
                     own = self._known.get(tensor, (read, 0))[0]
-                    self._writes.setdefault(_storage(tensor), []).append(own)
+                    self._writes.setdefault(storage(tensor), []).append(own)
 
 
-def _storage(tensor: torch.Tensor) -> int:
+def storage(tensor: torch.Tensor) -> int:
+    """The memory that a tensor is in, as a number."""
     # A sparse or opaque tensor has none: it is then known by itself alone.
     try:
         return int(tensor.untyped_storage()._cdata)

@@ -77,6 +77,14 @@ def to_numpy(tensor: torch.Tensor) -> NDArray[Any]:
     return np.array(tensor.resolve_conj().resolve_neg().numpy())
 
 
+def shared(tensor: torch.Tensor) -> NDArray[Any]:
+    """The tensor's values without a copy if NumPy can have them so: for a view of a weight, which no run writes to."""
+    plain = tensor.detach()
+    if plain.device.type != "cpu" or plain.dtype == torch.bfloat16 or plain.is_neg() or plain.is_conj():
+        return to_numpy(tensor)
+    return plain.numpy()
+
+
 def tensors(value: Any) -> Iterator[torch.Tensor]:
     """The tensors in a value that an operation or a module returned, in order, through nested containers."""
     if isinstance(value, torch.Tensor):
@@ -111,8 +119,8 @@ class _Recorder(TorchDispatchMode):
         for tensor in tensors(result):
             if tensor.is_floating_point():
                 self.sources.made(tensor, replace(read, positions=(len(self.entries),)))
-                made = Entry(str(func), to_numpy(tensor), None, read.positions, read.fixed, self.scope.path)
-                self.entries.append(made)
+                array = shared(tensor) if self.scope.stores(tensor) else to_numpy(tensor)
+                self.entries.append(Entry(str(func), array, None, read.positions, read.fixed, self.scope.path))
             else:
                 self.sources.made(tensor, read)
         self.sources.written(func, args, kwargs, read)

@@ -500,6 +500,22 @@ def test_the_module_in_which_an_operation_ran_and_what_is_made_of_weights_alone(
     assert named["add"] == ("", False)
 
 
+def test_a_view_of_a_weight_is_not_copied_and_that_of_a_tensor_that_is_written_to_is():
+    linear, x = torch.nn.Linear(3, 3), torch.ones(2, 3)
+
+    def function():
+        made = torch.zeros(2, 3)
+        row = made[1]
+        row.copy_(linear(x)[0])
+        return made
+
+    with torch.no_grad():
+        tape = record(function, decomposed=True)[1]
+    named = {e.operation.split(".")[1]: e for e in tape}
+    assert np.shares_memory(named["t"].array, linear.weight.detach().numpy())
+    assert next(e.array.tolist() for e in tape if e.operation == "aten.select.int") == [0.0, 0.0, 0.0]
+
+
 def test_random_numbers_are_not_fixed():
     assert [e.fixed for e in record(lambda: torch.rand(3) + torch.ones(3))[1]] == [False, True, False]
 
