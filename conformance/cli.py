@@ -95,6 +95,31 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--decomposed", action="store_true", help="watch the framework's unfused form, where it has one")
     _files(check)
 
+    diff = _command(
+        commands,
+        "diff",
+        _diff,
+        "Put two models beside one another: the first operation at which they part, if they do.",
+    )
+    diff.epilog = (
+        "Exit code: 0 where the outputs are the same up to rounding, 1 where they part, 2 for bad usage or input."
+    )
+    for letter in "ab":
+        diff.add_argument(
+            f"subject_{letter}",
+            metavar=f"SUBJECT_{letter.upper()}",
+            help="file.py:Name, or a file that ends in .onnx, .keras or .pt2",
+        )
+    diff.add_argument(
+        "--inputs", metavar="FILE", type=Path, help="the inputs, by the models' names: .safetensors, .npz or .mat"
+    )
+    for letter in "ab":
+        diff.add_argument(
+            f"--adapter-{letter}", metavar="ADAPTER", help=f"whose tensors {letter.upper()}, a plain function, takes"
+        )
+    diff.add_argument("--dtype", metavar="DTYPE", help="float64, float32, bfloat16 or float16 (each model's own)")
+    _files(diff)
+
     listing = _command(
         commands,
         "list",
@@ -193,6 +218,26 @@ def _check(options: argparse.Namespace) -> int:
     for name, path in files.items():
         write(name, result, path)
     return result.exit_code
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from conformance.isolation import differed
+    from conformance.report import load, write
+
+    files = {name: path for name in ("json", "html") if (path := getattr(options, name)) is not None}
+    _check_writable(files)
+    asked = {
+        "inputs": options.inputs,
+        "adapters": (options.adapter_a, options.adapter_b),
+        "dtype": options.dtype,
+    }
+    found = differed(options.subject_a, options.subject_b, asked)
+    load("terminal")(found, Console())
+    for name, path in files.items():
+        write(name, found, path)
+    return found.exit_code
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -7,6 +7,7 @@ import msgspec
 from conformance import __version__
 
 STATUSES = ("same", "parts", "uninformative")
+ROUNDINGS = ("both", "a", "b", "model")
 
 
 class Side(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -49,10 +49,8 @@ def diff(
     clock = time.perf_counter()
     lives = [opened(subject, adapter) for subject, adapter in zip((a, b), adapters, strict=True)]
     formats = [precision(dtype or live.dtype or "float32") for live in lives]
-    coarse = max(formats, key=lambda p: p.store)
     given = _arrays(inputs, "inputs")
-    made = _generated(lives, coarse) if given is None else {n: coarse.round(_plain(x)) for n, x in given.items()}
-    sides = [_watched(live, made, number) for live, number in zip(lives, formats, strict=True)]
+    made, sides = _both(lives, formats, given)
     found = compare(*sides)
     environment = {"python": platform.python_version(), "numpy": np.__version__, "platform": platform.machine()}
     for side in sides:
@@ -74,20 +72,26 @@ def diff(
     )
 
 
-def _generated(lives: list[Live], number: Precision) -> dict[str, NDArray[Any]]:
-    """Seeded inputs of what the first model that tells its shapes asks for; sizes that it leaves open, as in the
-    other where that says them."""
-    told, said = [], []
-    for live in lives:
+def _both(
+    lives: Sequence[Live], formats: Sequence[Precision], given: Arrays | None
+) -> tuple[Arrays, Sequence[Watched]]:
+    """The inputs, and both models run on them. Where none are given: what the one model asks for, if the other takes
+    it (a module says less of its shapes than a file does), else what the other asks for."""
+    coarse = max(formats, key=lambda p: p.store)
+    if given is not None:
+        made: Arrays = {n: coarse.round(_plain(x)) for n, x in given.items()}
+        return made, [_watched(live, made, number) for live, number in zip(lives, formats, strict=True)]
+    refused = []
+    for asking in (0, 1):
         try:
-            told.append((live, list(live.arguments())))
+            made = own_inputs(lives[asking], coarse)
+            other = _watched(lives[1 - asking], made, formats[1 - asking])  # the one that may refuse them goes first
+            own = _watched(lives[asking], made, formats[asking])
         except ConformanceError as error:
-            said.append(str(error))
-    if not told:
-        raise ConformanceError(said[0])
-    live, arguments = min(told, key=lambda t: sum(size is None for x in t[1] for size in x.shape))
-    del arguments
-    return own_inputs(live, number)
+            refused.append(error)
+        else:
+            return made, (own, other) if asking == 0 else (other, own)
+    raise refused[0]
 
 
 def _watched(live: Live, inputs: Arrays, number: Precision) -> Watched:

@@ -1,4 +1,4 @@
-"""A check in a process of its own: the framework, and the user's code, are not in the command's own process.
+"""A check or diff in a process of its own: frameworks, and the user's code, are not in the command's own process.
 
 What it prints goes to standard error, and its end is no more than a crashed case.
 """
@@ -13,6 +13,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any
 
+from conformance.difference import Difference
+from conformance.errors import ConformanceError
 from conformance.result import Case, Run
 
 
@@ -47,3 +49,22 @@ def _checked(subject: str, layer: str | None, options: dict[str, Any]) -> Run:
     if layer is None:
         return check_model(subject, **{k: v for k, v in options.items() if k not in ("weights", "config")})
     return checked_run(subject, layer, **options)
+
+
+def differed(a: str, b: str, options: Mapping[str, Any]) -> Difference:
+    """`diff` of the subjects that two strings name. Raises what it raises; ConformanceError where the process dies."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(_differed, a, b, dict(options)).result()
+        except BrokenProcessPool:
+            raise ConformanceError(
+                f"the process in which {a} and {b} ran died: what it said last is on standard error"
+            ) from None
+
+
+def _differed(a: str, b: str, options: dict[str, Any]) -> Difference:
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    from conformance.diffing import diff
+
+    return diff(a, b, **options)

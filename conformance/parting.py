@@ -13,6 +13,8 @@ from functools import cached_property
 
 from conformance.matching import Graph, Match, closest
 
+_ALIKE = 0.25  # of the scale: an error below it is that of a tensor which is still recognisably the same
+
 
 @dataclass(frozen=True)
 class Parting:
@@ -83,28 +85,51 @@ def parting(
     def shared(boundary: Iterable[int]) -> tuple[tuple[int, int], ...]:
         return tuple(sorted((back[n], n) for n in boundary))
 
+    found = _beside(ours, theirs)
+    if found is None:
+        return _apart(ours, theirs, shared)
+    number, other, figures = found
+    return Parting(ours.first(number), theirs.first(other), number, other, figures, shared(ours.boundary[number]))
+
+
+def _beside(ours: _Side, theirs: _Side) -> tuple[int, int, Match] | None:
+    """The first parted node of A and the one of B that sits at its place: of its size, and computed from the same.
+
+    Of several that were computed from the same it is the first that is recognisably one of B's; where none is, the
+    first.
+    """
     by_size: dict[int, list[int]] = {}
     for n in theirs.parted:
-        if b.nodes[n].values.telling:
-            by_size.setdefault(b.nodes[n].values.array.size, []).append(n)
+        if theirs.graph.nodes[n].values.telling:
+            by_size.setdefault(theirs.graph.nodes[n].values.array.size, []).append(n)
+    earliest: tuple[int, int, Match] | None = None
+    place: frozenset[int] = frozenset()
     for number in ours.parted:
-        values = a.nodes[number].values
-        if not values.telling:
+        values = ours.graph.nodes[number].values
+        beside = by_size.get(values.array.size, []) if values.telling else []
+        if not beside or (earliest is not None and ours.boundary[number] != place):
             continue
-        beside = by_size.get(values.array.size, [])
         for alike in (_exactly, _at_the_root):
-            wanted = alike(ours.boundary[number], b)
-            placed = [n for n in beside if alike(theirs.boundary[n], b) == wanted]
-            compared = [(n, m) for n in placed if (m := closest(values, b.nodes[n].values)) is not None]
-            if compared:
-                other, (_, figures) = min(compared, key=lambda pair: pair[1][0])
-                return Parting(
-                    ours.first(number), theirs.first(other), number, other, figures, shared(ours.boundary[number])
-                )
-    return _unlike(ours, theirs, shared)
+            wanted = alike(ours.boundary[number], theirs.graph)
+            placed = [n for n in beside if alike(theirs.boundary[n], theirs.graph) == wanted]
+            compared = [
+                (unlike, n, figures)
+                for n in placed
+                if (found := closest(values, theirs.graph.nodes[n].values)) is not None
+                for unlike, figures in [found]
+            ]
+            if not compared:
+                continue
+            unlike, other, figures = min(compared, key=lambda c: c[:2])
+            if unlike < _ALIKE:
+                return number, other, figures
+            if earliest is None:
+                earliest, place = (number, other, figures), ours.boundary[number]
+            break
+    return earliest
 
 
-def _unlike(ours: _Side, theirs: _Side, shared: Callable[[Iterable[int]], tuple[tuple[int, int], ...]]) -> Parting:
+def _apart(ours: _Side, theirs: _Side, shared: Callable[[Iterable[int]], tuple[tuple[int, int], ...]]) -> Parting:
     """Where no tensor of B sits at the place of one of A: the first operation of each after what is common."""
     first = ours.first()
     read = frozenset() if first is None else ours.boundary[first]

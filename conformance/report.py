@@ -18,6 +18,7 @@ from conformance.errors import ConformanceError
 from conformance.layer import nearest
 
 if TYPE_CHECKING:
+    from conformance.difference import Difference
     from conformance.result import Run
 
 GROUP = "conformance.reports"
@@ -37,7 +38,7 @@ def load(name: str) -> Callable[..., Any]:
     raise ConformanceError(f"unknown report {name!r}{nearest(name, names)}; installed are {', '.join(names)}")
 
 
-def write(name: str, run: Run, path: str | os.PathLike[str]) -> None:
+def write(name: str, run: Run | Difference, path: str | os.PathLike[str]) -> None:
     """Render `run` with the file report called `name` and put it at `path`: all of it, or nothing.
 
     The file is written beside its place and then moved there, so that a reader never sees half of it and

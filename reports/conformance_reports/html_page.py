@@ -11,6 +11,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from conformance.difference import Difference
 from conformance.result import Case, Deviation, Run
 from conformance_reports import wording
 from conformance_reports.matrix import Cell, matrix
@@ -21,22 +22,26 @@ _SECTIONS = (
     ("failed", "What failed", ("crashed", "timeout", "error")),
     ("known", "Known divergences", ("known-divergence",)),
 )
-_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'"
+POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'"
 _FAILED = ("crashed", "timeout", "error")
 
 
-def render(run: Run) -> str:
+def render(run: Run | Difference) -> str:
     """`run` as a page. Its only parts from elsewhere are text, and are escaped; style and script are named
     in its content security policy by their hashes, and nothing else may run or load."""
-    pages = _templates()
-    style, script = _source("page.css"), _source("page.js")
+    if isinstance(run, Difference):
+        from conformance_reports import difference_page  # it is made of this module's templates
+
+        return difference_page.render(run)
+    pages = templates()
+    style, script = source("page.css"), source("page.js")
     identifiers = {id(case): f"case-{number}" for number, case in enumerate(run.cases, 1)}
     cells = matrix(run)
     return pages.get_template("page.html.j2").render(
         run=run,
         style=Markup(style),
         script=Markup(script),
-        policy=f"{_POLICY}; style-src {_hash(style)}; script-src {_hash(script)}",
+        policy=f"{POLICY}; style-src {hashed(style)}; script-src {hashed(script)}",
         outcome=wording.outcome(run),
         matrix=cells,
         starred=any("*" in _cell_text(c) for row in cells.rows.values() for c in row),
@@ -47,7 +52,8 @@ def render(run: Run) -> str:
 
 
 @cache
-def _templates() -> Environment:
+def templates() -> Environment:
+    """The templates, with their filters."""
     pages = Environment(
         loader=PackageLoader("conformance_reports"),
         autoescape=True,
@@ -77,14 +83,16 @@ def _finalized(value: object) -> object:
     return wording.visible(value) if type(value) is str else value
 
 
-def _source(name: str) -> str:
-    loader = _templates().loader
+def source(name: str) -> str:
+    """The text of a style or script."""
+    loader = templates().loader
     assert loader is not None
-    return loader.get_source(_templates(), name)[0]
+    return loader.get_source(templates(), name)[0]
 
 
-def _hash(source: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
+def hashed(text: str) -> str:
+    """How a content security policy names a style or script."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _code(text: str) -> Markup:

@@ -1,4 +1,5 @@
-"""The run as JSON: DESIGN section 11 fixes its fields, `run.schema.json` describes them."""
+"""A run or a diff as JSON: DESIGN section 11 fixes the fields, `run.schema.json` and `difference.schema.json`
+describe them."""
 
 from __future__ import annotations
 
@@ -6,10 +7,11 @@ from typing import Any
 
 import msgspec
 
+from conformance.difference import Difference
 from conformance.result import Run
 
 
-def render(run: Run) -> bytes:
+def render(run: Run | Difference) -> bytes:
     """`run` as indented JSON: the same run gives the same bytes, whatever the order of its mappings.
 
     A message may hold bytes that are no UTF-8 (lone surrogates, of a file's name for instance), which JSON

@@ -1,5 +1,5 @@
-"""The JSON Schema of a run, made from the types that are written. `python -m conformance_reports.json_schema`
-brings the published file up to date.
+"""The JSON Schemas of a run and of a diff, made from the types that are written.
+`python -m conformance_reports.json_schema` brings the published files up to date.
 """
 
 from __future__ import annotations
@@ -9,29 +9,52 @@ from typing import Any
 
 import msgspec
 
+from conformance import difference
+from conformance.difference import Difference
 from conformance.result import STATUSES, Run
 
 FILE = Path(__file__).with_name("run.schema.json")
-"""The published schema."""
+"""The published schema of a run."""
+DIFFERENCE_FILE = Path(__file__).with_name("difference.schema.json")
+"""The published schema of a diff."""
 
 
 def schema() -> bytes:
-    """The schema, as the bytes of its file. Every field is required: all are always written."""
+    """The schema of a run, as the bytes of its file."""
+    made = _made(Run, "A run of conformance")
+    types = made["$defs"]
+    types["Run"]["properties"]["summary"]["propertyNames"] = {"enum": list(STATUSES)}
+    types["Case"]["properties"]["status"]["enum"] = list(STATUSES)
+    return _written(made, "Deviation")
+
+
+def difference_schema() -> bytes:
+    """The schema of a diff, as the bytes of its file."""
+    made = _made(Difference, "Two models beside one another, by conformance")
+    types = made["$defs"]
+    types["Difference"]["properties"]["status"]["enum"] = list(difference.STATUSES)
+    types["Difference"]["properties"]["rounding"]["enum"] = list(difference.ROUNDINGS)
+    return _written(made, "Figure")
+
+
+def _made(kind: type[msgspec.Struct], title: str) -> dict[str, Any]:
+    """Every field is required: all are always written."""
     made: dict[str, Any] = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "A run of conformance",
-        **msgspec.json.schema(Run),
+        "title": title,
+        **msgspec.json.schema(kind),
     }
-    types = made["$defs"]
-    for described in types.values():
+    for described in made["$defs"].values():
         described["required"] = list(described["properties"])
         for field in described["properties"].values():
             field.pop("default", None)
-    types["Run"]["properties"]["schema"]["const"] = msgspec.structs.fields(Run)[0].default
-    types["Run"]["properties"]["summary"]["propertyNames"] = {"enum": list(STATUSES)}
-    types["Case"]["properties"]["status"]["enum"] = list(STATUSES)
+    made["$defs"][kind.__name__]["properties"]["schema"]["const"] = msgspec.structs.fields(kind)[0].default
+    return made
+
+
+def _written(made: dict[str, Any], figures: str) -> bytes:
     for figure in ("ratio", "max_abs", "max_rel"):  # JSON has no infinity and no NaN
-        types["Deviation"]["properties"][figure] = {
+        made["$defs"][figures]["properties"][figure] = {
             "anyOf": [{"type": "number"}, {"enum": ["inf", "-inf", "nan"]}],
         }
     return msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n"
@@ -39,3 +62,4 @@ def schema() -> bytes:
 
 if __name__ == "__main__":
     FILE.write_bytes(schema())
+    DIFFERENCE_FILE.write_bytes(difference_schema())

@@ -8,7 +8,9 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from conformance.difference import Difference
 from conformance.result import Case, Run
+from conformance_reports import terminal_difference
 from conformance_reports.matrix import matrix
 from conformance_reports.problem import Problem, problems
 from conformance_reports.terminal_matrix import drawn
@@ -36,8 +38,11 @@ _HEADINGS = {
 }
 
 
-def show(run: Run, console: Console) -> None:
+def show(run: Run | Difference, console: Console) -> None:
     """Print `run`: it takes the console's width and colours, and fits 80 columns."""
+    if isinstance(run, Difference):
+        terminal_difference.show(run, console)
+        return
     if of_subjects(run):
         for part in subjects(run):
             console.print(part, highlight=False)

@@ -123,5 +123,7 @@ def _count(run: Run) -> str:
 
 def test_templates_and_schema_are_in_the_package() -> None:
     names = {p.name for p in resources.files("conformance_reports").joinpath("templates").iterdir()}
-    assert names == {"page.html.j2", "matrix.html.j2", "problem.html.j2", "case.html.j2", "page.css", "page.js"}
-    assert resources.files("conformance_reports").joinpath("run.schema.json").is_file()
+    runs = {"page.html.j2", "matrix.html.j2", "problem.html.j2", "case.html.j2", "page.css", "page.js"}
+    assert names == runs | {"difference.html.j2"}
+    for schema in ("run.schema.json", "difference.schema.json"):
+        assert resources.files("conformance_reports").joinpath(schema).is_file()
