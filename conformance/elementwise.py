@@ -60,11 +60,27 @@ def _hard_sigmoid_fifth(x: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.clip(0.2 * x + 0.5, 0, 1))
 
 
+def _to_bits(bits: int, rounding: Callable[[NDArray[Any]], NDArray[Any]] = np.rint) -> Function:
+    """Rounding to `bits` significant bits; halves go to the even neighbour."""
+
+    def function(x: NDArray[Any]) -> NDArray[Any]:
+        fraction, exponent = np.frexp(x)
+        return np.asarray(np.ldexp(rounding(fraction * 2.0**bits) * 2.0**-bits, exponent))
+
+    return function
+
+
 erf = Elementwise("erf", _erf, 1.0)
 sigmoid = Elementwise("sigmoid", _sigmoid, 1.2, 0.4)
 hard_sigmoid = Elementwise("hard_sigmoid", _hard_sigmoid, 2.0, 1.0)
 hard_sigmoid_fifth = Elementwise("hard_sigmoid_fifth", _hard_sigmoid_fifth, 2.0, 1.0)
 relu = Elementwise("relu", lambda x: np.maximum(x, 0), 0.0)
+
+# Casts, as of a product's operands. They add no error of their own: a value whose uncertainty spans a boundary
+# between two results has the distance of the two as its spread, and any other has none.
+to_bfloat16 = Elementwise("to_bfloat16", _to_bits(8), 0.0)
+to_tf32 = Elementwise("to_tf32", _to_bits(11), 0.0)
+cut_to_tf32 = Elementwise("cut_to_tf32", _to_bits(11, np.trunc), 0.0)
 
 # NumPy's own functions, reached through its protocols.
 UFUNCS: dict[np.ufunc, Elementwise] = {

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conformance.conventions import CONFIG, by_keyword
+from conformance import number as numeric
 from conformance.errors import ConformanceError
 from conformance.figures import compare
 from conformance.flow import Flow, carry
+from conformance.rounding import RoundedArray
 from conformance.tape import Found
+from conformance.variants import alternatives, is_numeric, of_each_step, precisions, rearranges
 
 if TYPE_CHECKING:
     from conformance.walk import Walk
@@ -29,11 +31,40 @@ _MOST_FAULTS = 3  # faulty steps that one search follows before it gives up
 _FEW = 12  # conventions of a layer of which every pair can be tried
 _TRIED = 16  # tensors that are tried as one step
 _PAIRED = 6  # tensors that are tried for each of two steps at once
+_SOLVED = 3  # tensors for which a number is solved
+_NEAR = 2.0  # tolerances within which a solved number is worth a replay
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round of a search tries: up to so many faulty steps (`depth`), at each of them known variants,
+    singly or also two at once (`pairs`), `numbers` that are solved for, and coarser `precision`."""
+
+    depth: int = 1
+    known: bool = True
+    pairs: bool = False
+    numbers: bool = False
+    precision: bool = False
+
+
+# The fewest changes first, a name before a bare number, and coarser arithmetic after all else.
+ROUNDS = (
+    Round(),
+    Round(known=False, numbers=True),
+    Round(known=False, pairs=True, numbers=True),
+    Round(2, pairs=True, numbers=True),
+    Round(3, pairs=True),
+    Round(known=False, precision=True),
+)
+_NAMED = Round(pairs=True)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A hypothesis: `step` (by number) has `value`, seen in `found` if anywhere."""
+    """A hypothesis: `step` (by number) has `value`, seen in `found` if anywhere.
+
+    Its conventions hold in later steps too, or `here_only`; `exceptions` are later steps in which they do not.
+    """
 
     number: int
     value: Any
@@ -42,12 +73,15 @@ class Fault:
     reached: int
     complete: bool
     rest: tuple[Fault, ...] = ()
+    here_only: bool = False
+    exceptions: int = 0
 
     @property
     def rank(self) -> tuple[Any, ...]:
         """Smaller is better: explains the output, gets further, is seen, changes less, comes first."""
         changes = len(self.conventions) + sum(len(f.conventions) for f in self.rest)
-        return (not self.complete, -self.reached, self._unseen, changes, self.number)
+        exceptions = self.exceptions + sum(f.exceptions for f in self.rest)
+        return (not self.complete, -self.reached, self._unseen, changes, exceptions, self.number)
 
     @property
     def _unseen(self) -> int:
@@ -61,7 +95,10 @@ class FaultSearch:
     def __init__(self, walk: Walk) -> None:
         self.walk = walk
         self.flow, self.tape, self.model = walk.flow, walk.tape, walk.model
-        self.small = sum(len(alternatives(self.flow, k)) for s in self.flow.steps for k in s.conventions) <= _FEW
+        known = [k for s in self.flow.steps for k in s.conventions if not rearranges(k)]
+        self.small = sum(len(alternatives(self.flow, k)) for k in known) <= _FEW
+        self._kept: Any = None
+        self._able: dict[str, list[Any]] = {}
         self.cut_short = False  # whether a second fault would have been looked for, had there been depth left
 
     def fault(self, pending: list[int]) -> Fault:
@@ -81,21 +118,27 @@ class FaultSearch:
         return replayed or self._likeliest(pending)
 
     def _best_replay(self, pending: list[int]) -> Fault | None:
-        """The replay with the fewest faulty steps that explains the output; else the one that gets furthest."""
+        """The replay with the fewest changes that explains the output; else the one that gets furthest."""
         best: Fault | None = None
-        for depth in range(1, _MOST_FAULTS + 1):
+        deeper = False
+        for tried in ROUNDS:
+            if tried.depth > 1 and not deeper:
+                continue
             self.cut_short = False
-            best = self._replayed(pending, depth)
-            if (best is not None and best.complete) or not self.cut_short:
+            fault = self._replayed(pending, tried.depth, tried)
+            if fault is not None and (best is None or fault.rank < best.rank):
+                best = fault
+            if best is not None and best.complete:
                 break
+            deeper = self.cut_short if tried.depth > 1 else deeper or self.cut_short
         return best
 
-    def _replayed(self, pending: list[int], depth: int) -> Fault | None:
+    def _replayed(self, pending: list[int], depth: int, tried: Round) -> Fault | None:
         """The best replay of conventions at one of the missing steps, and at further ones after it."""
         best: Fault | None = None
         for number in pending:
-            for variant in self.variants(number):
-                fault = self._try(number, variant, depth)
+            for variant in self.variants(number, tried):
+                fault = self._try(number, variant, depth, tried)
                 if fault is not None and (best is None or fault.rank < best.rank):
                     best = fault
             if best is not None and best.complete and best.number == number and not best.rest:
@@ -113,52 +156,180 @@ class FaultSearch:
             return None
         if self.flow.steps[before].name not in self.flow.steps[missing].reads.values():
             return None
-        tried = (self._try(before, variant, 1) for variant in self.variants(before))
+        tried = (self._try(before, variant, 1, _NAMED) for variant in self.variants(before, _NAMED))
         return min((f for f in tried if f is not None and f.complete), key=lambda f: f.rank, default=None)
 
-    def variants(self, number: int) -> Iterator[dict[str, Any]]:
-        """The conventions that can act at a step: one change, then two at the same step."""
+    def variants(self, number: int, tried: Round) -> Iterator[dict[str, Any]]:
+        """The conventions that can act at a step, by themselves and then two at the same step."""
         step = self.flow.steps[number]
-        singles = [(k, v) for k in step.conventions if k not in self.walk.active for v in alternatives(self.flow, k)]
-        if self.walk.only is not None:
-            singles = [s for s in singles if s in self.walk.only]
-        for keyword, value in singles:
-            yield {keyword: value}
-        for (k1, v1), (k2, v2) in combinations(singles, 2):
-            if k1 != k2:
-                yield {k1: v1, k2: v2}
+        free = [k for k in step.conventions if k not in self.walk.active or rearranges(k)]
+        only = self.walk.only
+        if only is not None:
+            singles = [(k, v) for k, v in only if k in free]
+        elif tried.precision:
+            singles = [(k, v) for k in free for v in precisions(k)]
+        else:
+            singles = [(k, v) for k in free for v in self._possible(k)]
+        if tried.known or tried.precision or only is not None:
+            yield from ({keyword: value} for keyword, value in singles)
+        if tried.pairs:
+            for (k1, v1), (k2, v2) in combinations(singles, 2):
+                # Kernels that are packed otherwise are not expected to have a second fault of the kind.
+                if k1 != k2 and not (rearranges(k1) and rearranges(k2) and "attention_qkv_packing" in (k1, k2)):
+                    yield {k1: v1, k2: v2}
+        if tried.numbers and only is None:
+            for keyword in filter(is_numeric, free):
+                known = alternatives(self.flow, keyword)
+                for others in [{k: v} for k, v in singles if k != keyword] if tried.pairs else [{}]:
+                    for variant in self._solved(number, keyword, others):
+                        if not {variant[keyword], variant[keyword].removesuffix(".0")} & set(known):
+                            yield variant
 
-    def _try(self, number: int, variant: Mapping[str, Any], depth: int) -> Fault | None:
+    def _possible(self, keyword: str) -> list[Any]:
+        """The values of a convention; of one about weights, those that the steps that were found bear out.
+
+        Where none does, it may be that the weights are rearranged in some steps only.
+        """
+        if keyword not in self._able:
+            values = alternatives(self.flow, keyword)
+            agreed = [v for v in values if not self._exceptions({keyword: v})] if rearranges(keyword) else values
+            self._able[keyword] = agreed or values
+        return self._able[keyword]
+
+    def _try(self, number: int, variant: Mapping[str, Any], depth: int, tried: Round) -> Fault | None:
         """What follows if the step at `number` is computed under `variant`: None if nothing does."""
         try:
-            return self._replay(number, variant, depth)
+            return self._replay(number, variant, depth, tried)
         except (ValueError, IndexError):  # the variant's shapes do not fit here
             return None
 
-    def _replay(self, number: int, variant: Mapping[str, Any], depth: int) -> Fault | None:
+    def _replay(self, number: int, variant: Mapping[str, Any], depth: int, tried: Round) -> Fault | None:
         step = self.flow.steps[number]
-        value = step(self.walk.values, **self.walk.active, **variant)
-        canonical = step(self.walk.values, **self.walk.active)
-        if compare(canonical, value.value).conforms:
+        value = step(self.walk.values, **{**self.walk.active, **variant})
+        if compare(self._unchanged(number), value.value).conforms:
             return None  # no change at this point: it would explain nothing
         last = number == len(self.flow.steps) - 1
         found = (
             self.walk.locate(number, value) if last else self.tape.find(value, after=self.walk.parents_position(number))
         )
         if last:
-            return None if found is None else Fault(number, value, found, variant, number, True)
-        fresh = found is not None and self._fresh(found)
+            if found is None:
+                return None
+            fault = Fault(number, value, found, variant, number, True)
+            return replace(fault, exceptions=self._exceptions(variant))
+        if found is None and len(variant) > 1 and any(map(rearranges, variant)) and not self.small:
+            return None  # too many to replay where the tape does not show them
+        fresh = found is not None and self._fresh(found) and not self._flexible(variant)
         base = value if found is None else carry(found.array, self.model)
-        return self._followed(
-            Fault(number, base, found, variant, number, False), {**self.walk.active, **variant}, fresh, depth
+        fault = Fault(number, base, found, variant, number, False)
+        followed = self._followed(fault, {**self.walk.active, **variant}, fresh, depth, tried)
+        if (followed is None or not followed.complete) and self._acts_later(fault):
+            here = replace(fault, here_only=True, exceptions=1)
+            followed = self._better(followed, self._followed(here, self.walk.active, fresh, depth, tried))
+        if followed is None:
+            return None
+        return replace(followed, exceptions=followed.exceptions + self._exceptions(variant))
+
+    @staticmethod
+    def _better(first: Fault | None, second: Fault | None) -> Fault | None:
+        if first is None or second is None:
+            return first or second
+        return second if second.rank < first.rank else first
+
+    def _unchanged(self, number: int) -> RoundedArray:
+        """The step under the conventions that are in force; kept, since every variant is compared with it."""
+        key = number, id(self.walk.values), tuple(sorted(self.walk.active.items()))
+        if self._kept is None or self._kept[0] != key or self._kept[1] is not self.walk.values:
+            self._kept = key, self.walk.values, self.flow.steps[number](self.walk.values, **self.walk.active)
+        kept: RoundedArray = self._kept[2]
+        return kept
+
+    def _acts_later(self, fault: Fault) -> bool:
+        """Whether a fault of weights or arithmetic, which need not be the same everywhere, may be in later steps."""
+        by_step = {k for k in fault.conventions if of_each_step(k)}
+        return any(
+            by_step & set(step.conventions)
+            and self.walk.placed[step.name].found is None
+            and not self.walk.placed[step.name].faulty
+            for step in self.flow.steps[fault.number + 1 :]
         )
+
+    def _exceptions(self, conventions: Mapping[str, Any]) -> int:
+        """How many of the steps that were found are not what `conventions` make them."""
+        count = 0
+        for step in self.flow.steps:
+            at = self.walk.placed[step.name]
+            acting = {k: v for k, v in conventions.items() if k in step.conventions}
+            if acting and at.found is not None and not at.faulty:
+                try:
+                    value = step(self.walk.values, **acting)
+                except (ValueError, IndexError, KeyError):  # it does not fit there, or what it reads was let go
+                    continue
+                count += not compare(value, at.found.array).conforms
+        return count
+
+    def _solved(self, number: int, keyword: str, others: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """The numbers that, for `keyword`, make a tensor of the tape the step's, or else the output come out."""
+        step, conventions = self.flow.steps[number], {**self.walk.active, **others}
+        try:
+            expected = step(self.walk.values, **conventions)
+        except (ValueError, IndexError):
+            return
+        plain = {n: v.value if isinstance(v, RoundedArray) else v for n, v in self.walk.values.items()}
+
+        def there(value: float) -> Any:
+            return step(plain, **{**conventions, keyword: repr(value)})
+
+        last = number == len(self.flow.steps) - 1
+        seen = [] if last else self.tape.candidates(expected, after=self.walk.parents_position(number))[:_SOLVED]
+        for found in seen:
+            for value in self._near(there, found.array, expected.tolerance, (1, 2, 3, 5)):
+                yield {**others, keyword: repr(value)}
+        if not seen:
+            output = self._output(number, self.walk.values, conventions)
+            if output is not None and output.shape == self.walk.result.shape:
+
+                def behind(value: float) -> Any:
+                    return self._output(number, plain, {**conventions, keyword: repr(value)})
+
+                for value in self._near(behind, self.walk.result, output.tolerance, (1, 3)):
+                    yield {**others, keyword: repr(value)}
+
+    def _near(self, values: Any, target: Any, tolerance: Any, starts: tuple[int, ...]) -> Iterator[float]:
+        """The number that brings `values` to `target`, as a person may have written it; nothing if none does."""
+        exact = numeric.solved(values, target, tolerance, starts)
+        for value in [] if exact is None else [exact, *numeric.written(exact)]:  # the first decides on the others
+            with np.errstate(all="ignore"):
+                off = np.abs(np.asarray(values(value)) - target)
+                near = not np.any(off > _NEAR * tolerance)
+            if value is not exact and near:
+                yield value
+            if value is exact and not near:
+                return
+
+    def _output(self, number: int, values: Mapping[str, Any], active: Mapping[str, Any]) -> Any:
+        """The output, replayed from the step at `number` on through the steps that are missing."""
+        values = dict(values)
+        try:
+            for step in self.flow.steps[number:]:
+                at = self.walk.placed[step.name]
+                if step is self.flow.steps[number] or (at.found is None and not at.faulty):
+                    values[step.name] = step(values, **active)
+        except (ValueError, IndexError):
+            return None
+        return values[self.flow.output]
+
+    def _flexible(self, variant: Mapping[str, Any]) -> bool:
+        """Whether a variant may give a tensor that is not meant to be the step, so that it must show in what follows:
+        a product without its bias, or x - mean where a number of one is solved for to divide by."""
+        return any(rearranges(k) or (is_numeric(k) and v not in alternatives(self.flow, k)) for k, v in variant.items())
 
     def _fresh(self, found: Found) -> bool:
         """Whether a tensor is neither one that is known to be another step, nor a copy of it."""
         known = (p.found.array for p in self.walk.placed.values() if p.found is not None)
         return found.position not in self.tape.claimed and not any(np.array_equal(found.array, k) for k in known)
 
-    def _followed(self, fault: Fault, active: Mapping[str, Any], fresh: bool, depth: int) -> Fault | None:
+    def _followed(self, fault: Fault, active: Mapping[str, Any], fresh: bool, depth: int, tried: Round) -> Fault | None:
         """`fault` with how far the walk gets from it; None where no later step is found."""
         saved, values = self.walk.values, {**self.walk.values, self.flow.steps[fault.number].name: fault.value}
         self.walk.values = values
@@ -169,12 +340,13 @@ class FaultSearch:
                 step = self.flow.steps[number]
                 if self.walk.placed[step.name].found is not None or self.walk.placed[step.name].faulty:
                     continue
-                expected = step(values, **active)
-                found = self.walk.locate(number, expected)
+                used, expected, found = self.walk.looked_for(number, active, everywhere=True)
                 if found is None:
                     values[step.name] = expected
                     missing.append(number)
                 else:
+                    if any(k in step.conventions and k not in used for k in fault.conventions):
+                        fault = replace(fault, exceptions=fault.exceptions + (not fault.here_only))
                     values[step.name] = carry(found.array, self.model)
                     missing = [m for m in missing if not self._leads_to(m, number)]
                     if self._leads_to(fault.number, number) and (number == last or self._tells(found, fault)):
@@ -186,7 +358,7 @@ class FaultSearch:
             self.cut_short |= deeper_still and depth == 1
             if deeper_still and depth > 1:
                 held, self.walk.active = self.walk.active, dict(active)
-                deeper = self._replayed(missing, depth - 1)
+                deeper = self._replayed(missing, depth - 1, replace(tried, known=True))
                 self.walk.active = held
                 if deeper is not None:  # it rests on a tensor that comes out only after both
                     furthest = max(reached, deeper.reached)
@@ -215,7 +387,7 @@ class FaultSearch:
         best: Fault | None = None
         for found in self._tried(number, _TRIED):
             fault = Fault(number, carry(found.array, self.model), found, {}, number, False)
-            followed = self._followed(fault, self.walk.active, fresh=False, depth=1)
+            followed = self._followed(fault, self.walk.active, fresh=False, depth=1, tried=_NAMED)
             if followed is not None and (best is None or followed.rank < best.rank):
                 best = followed
         return best
@@ -276,28 +448,14 @@ class FaultSearch:
     def indistinguishable(self, fault: Fault) -> list[Mapping[str, Any]]:
         """Other variants with as many changes that explain as much."""
         others: list[Mapping[str, Any]] = []
-        for variant in self.variants(fault.number):
+        precision = any(precisions(keyword) for keyword in fault.conventions)
+        tried = Round(precision=True) if precision else Round(known=len(fault.conventions) == 1, pairs=True)
+        for variant in self.variants(fault.number, tried):
             if variant != fault.conventions and len(variant) == len(fault.conventions):
-                other = self._try(fault.number, variant, 1 + len(fault.rest))
-                if other is not None and other.rank[:4] == fault.rank[:4]:
+                other = self._try(fault.number, variant, 1 + len(fault.rest), _NAMED)
+                if other is not None and other.rank[:5] == fault.rank[:5]:
                     others.append(variant)
         return others
-
-
-def alternatives(flow: Flow, keyword: str) -> list[Any]:
-    """The values other than the one in force that a convention may take."""
-    convention = by_keyword(keyword)
-    if convention is None:
-        return []
-    values = [v.value for v in convention.variants if v.kind in ("replay", "weights") and not v.value.startswith("<")]
-    in_force = flow.config.get(convention.id.rpartition(".")[2].replace("-", "_"))
-    if not convention.canonical.startswith("<") and CONFIG in _defaults(flow, keyword):
-        values = [v for v in (convention.canonical, *values) if v != in_force]
-    return values
-
-
-def _defaults(flow: Flow, keyword: str) -> set[Any]:
-    return {step.conventions[keyword] for step in flow.steps if keyword in step.conventions}
 
 
 def require_shape(flow: Flow, seen: tuple[int, ...], expected: tuple[int, ...]) -> None:

@@ -16,6 +16,7 @@ from conformance.figures import Figures, compare, informative
 from conformance.flow import Flow
 from conformance.model import RoundingModel
 from conformance.precision import PRECISIONS
+from conformance.variants import MISMATCH, PRECISION, said
 from conformance.walk import Placed, observed_values
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def _verdict(
         status = output.status
     else:
         status = "inconclusive" if any(s.status == "inconclusive" for s in steps) else "conforms"
-    causes = tuple(c for s in at_fault for c in _causes(flow, s.name, placed[s.name]))
+    causes = tuple(c for s in at_fault for c in _causes(flow, s.name, placed[s.name], model))
     if culprit is not None and all(c.step != culprit for c in causes):
         # dict: what explains a later step may be found on both ways
         causes = tuple(dict.fromkeys([*_precisions(flow, placed, single, culprit, model), *causes]))
@@ -217,26 +218,30 @@ def _two_runs(flow: Flow, trace: Trace, model: RoundingModel) -> str | None:
     return None
 
 
-def _causes(flow: Flow, step: str, placed: Placed) -> list[Cause]:
+def _causes(flow: Flow, step: str, placed: Placed, model: RoundingModel) -> list[Cause]:
     causes = []
-    for keyword, value in placed.conventions.items():
-        convention = by_keyword(keyword)
+    own = _in_words(placed.conventions)
+    others = tuple(w for w in dict.fromkeys(_in_words(variant) for variant in placed.equivalent) if w != own)
+    for keyword, given in placed.conventions.items():
+        convention, value = by_keyword(keyword), said(given)
         assert convention is not None
-        others = tuple(
-            " and ".join(f"{c.id} = {v}" for k, v in variant.items() if (c := by_keyword(k)) is not None)
-            for variant in placed.equivalent
-        )
         canonical = convention.canonical
-        name = convention.id.rpartition(".")[2].replace("-", "_")
-        given = flow.config.get(name)
-        if given is not None and (canonical.startswith("<") or isinstance(given, str | float)):
-            canonical = str(given)
+        asked = flow.config.get(convention.id.rpartition(".")[2].replace("-", "_"))
+        if canonical == "<dtype>":
+            canonical = model.precision.name
+        elif asked is not None and (canonical.startswith("<") or isinstance(asked, str | float)):
+            canonical = str(asked)
         seen = next((v.seen for v in convention.variants if v.value == value), "")
         sentence = f"{step} comes out with {convention.id} = {value}; the layer that was asked for has {canonical}"
-        causes.append(
-            Cause(convention.id, str(value), canonical, step, others, sentence + (f" (seen: {seen})" if seen else ""))
-        )
+        if {keyword: given} == MISMATCH:
+            sentence = f"{step} is what this layer gives with other weights, which were found by least squares"
+        sentence += f" (seen: {seen})" if seen else ""
+        causes.append(Cause(convention.id, value, canonical, step, others, sentence))
     return causes
+
+
+def _in_words(variant: Mapping[str, object]) -> str:
+    return " and ".join(f"{c.id} = {said(v)}" for k, v in variant.items() if (c := by_keyword(k)) is not None)
 
 
 def _precisions(
@@ -251,7 +256,7 @@ def _precisions(
     found = placed[culprit].found
     causes = []
     for keyword in step.conventions:
-        convention = by_keyword(keyword)
+        convention = by_keyword(keyword) if keyword != PRECISION else None  # casts are emulated, or not said
         for variant in convention.variants if convention is not None else ():
             if convention is None or variant.kind != "precision" or found is None or flow.layer.scan is not None:
                 continue
@@ -261,7 +266,7 @@ def _precisions(
                 said = f"the errors of {culprit} are those of {convention.id} = {variant.value} (seen: {variant.seen})"
                 causes.append(Cause(convention.id, variant.value, convention.canonical, culprit, (), said, False))
     if not causes and single is not None:
-        left = {name: _causes(flow, name, p) for name, p in single.items() if p.faulty}
+        left = {name: _causes(flow, name, p, model) for name, p in single.items() if p.faulty}
         if all(left.values()):
             beyond = [c for found in left.values() for c in found]
             said = "the errors are of float32's size: judged as float32, " + (

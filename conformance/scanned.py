@@ -6,15 +6,21 @@ oracle's own run, and a convention is replayed over all of time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from conformance.fault import FaultSearch, require_shape
+import numpy as np
+
+from conformance.fault import ROUNDS, FaultSearch, require_shape
 from conformance.figures import compare
+from conformance.flow import Flow
 from conformance.tape import Found
 from conformance.walk import Walk, observed_values
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from conformance.rounding import RoundedArray
 
 
@@ -34,8 +40,9 @@ class ScannedWalk(Walk):
             number, variant, equivalent = fault
             self._observe(self._oracle(variant))
             self._judge()
-            placed = self.placed[self.flow.steps[number].name]
-            placed.faulty, placed.conventions, placed.equivalent = True, variant, equivalent
+            for keyword, value in variant.items():  # each at the first step that it changes
+                at = self.placed[self.flow.steps[self._first_changed({keyword: value}, number)].name]
+                at.faulty, at.conventions, at.equivalent = True, {**at.conventions, keyword: value}, equivalent
             return
         last = self.flow.steps[-1]
         self.placed[last.name].found = Found.whole(self.result)
@@ -82,16 +89,75 @@ class ScannedWalk(Walk):
                 placed.faulty = not placed.isolated.conforms
 
     def _explained(self) -> tuple[int, dict[str, Any], list[Mapping[str, Any]]] | None:
-        """The first step at which a convention makes the output come out."""
-        last = len(self.flow.steps) - 1
-        search = FaultSearch(self)
-        for number in range(len(self.flow.steps)):
-            able = []
-            for variant in search.variants(number):
-                value = self._oracle(variant)[self.flow.output]
-                if self.locate(last, value) is not None:
-                    able.append(variant)
-            if able:
-                fewest = [v for v in able if len(v) == len(able[0])]
-                return number, fewest[0], list(fewest[1:])
+        """A step in which a convention acts under which the output comes out; the fewest changes first."""
+        search = ScannedSearch(self, self._beginning())
+        for tried in ROUNDS:
+            if tried.depth > 1:
+                continue  # the steps hang together: what is wrong in several is one convention, or not found
+            able: list[dict[str, Any]] = []
+            for number in range(len(self.flow.steps)):
+                for variant in search.variants(number, tried):
+                    if variant not in able and search.begins(variant) and self._comes_out(variant):
+                        able.append(variant)
+                if able:
+                    fewest = [v for v in able if len(v) == len(able[0])]
+                    return number, fewest[0], list(fewest[1:])
         return None
+
+    def _comes_out(self, variant: Mapping[str, Any]) -> bool:
+        try:
+            value = self._oracle(variant)[self.flow.output]
+        except (ValueError, IndexError):  # the variant's shapes do not fit here
+            return False
+        return self.locate(len(self.flow.steps) - 1, value) is not None
+
+    def _first_changed(self, variant: Mapping[str, Any], otherwise: int) -> int:
+        """The first step that a variant changes at the first time step, where nothing has been handed on yet."""
+        first, _ = self._beginning(1)
+        pairs = zip(first.run(self.model), first.run(self.model, variant), strict=True)
+        for number, ((_, canonical), (_, changed)) in enumerate(pairs):
+            if not compare(canonical, changed.value).conforms:
+                return number
+        return otherwise
+
+    def _beginning(self, length: int = 2) -> tuple[Flow, NDArray[Any]]:
+        """The flow over the first time steps that are walked, and what the subject gave there."""
+        scan = self.flow.layer.scan
+        assert scan is not None
+        backward = self.flow.values.get(scan.reversed_by) == "reverse"
+        part = slice(-length, None) if backward else slice(0, length)
+        cut = {name: self.flow.values[name][:, part] for name in scan.over}
+        return replace(self.flow, values={**self.flow.values, **cut}), self.result[:, part]
+
+
+class ScannedSearch(FaultSearch):
+    """The search over a scanned layer, for which the first time steps, `beginning`, are a first and cheap look."""
+
+    def __init__(self, walk: ScannedWalk, beginning: tuple[Flow, NDArray[Any]]) -> None:
+        super().__init__(walk)
+        self.beginning = beginning
+
+    def begins(self, variant: Mapping[str, Any]) -> bool:
+        """Whether the output comes out under a variant as far as the first time steps go."""
+        output = self._output(0, {}, variant)
+        return output is not None and compare(output, self.beginning[1]).conforms
+
+    def _solved(self, number: int, keyword: str, others: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        flow, seen = self.beginning
+        expected = self._output(number, {}, others)
+        if expected is None:
+            return
+
+        def values(value: float) -> NDArray[Any]:
+            *_, (_, output) = flow.run(None, {**others, keyword: repr(value)})
+            return np.asarray(output)
+
+        for value in self._near(values, seen, expected.tolerance, (1, 2, 3, 5)):
+            yield {**others, keyword: repr(value)}
+
+    def _output(self, number: int, values: Mapping[str, Any], active: Mapping[str, Any]) -> Any:
+        try:
+            *_, (_, output) = self.beginning[0].run(self.model, active)
+        except (ValueError, IndexError):
+            return None
+        return output

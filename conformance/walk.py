@@ -9,13 +9,15 @@ and the walk goes on from there.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from conformance.fault import FaultSearch
+from conformance.fault import Fault, FaultSearch
 from conformance.figures import Figures, compare, informative
 from conformance.flow import Flow, carry
+from conformance.refit import refitted
 from conformance.tape import Found, Tape
+from conformance.variants import MISMATCH, alternatives, of_each_step, rearranges
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,10 +66,7 @@ class Walk:
             if self.placed[step.name].faulty:  # settled before
                 number += 1
                 continue
-            expected = step(self.values, **self.active)
-            found = self.locate(number, expected)
-            if found is None and self._deviates(step):  # the subject need not have the convention in every step
-                found = self.locate(number, step(self.values))
+            used, expected, found = self.looked_for(number, self.active)
             if found is None:
                 self.values[step.name] = expected
                 self.pending.append(number)
@@ -75,11 +74,66 @@ class Walk:
                     number = self.settle()
                     continue
             else:
-                self.place(number, found, step(self.values) if self._deviates(step) else expected)
+                self.place(number, found, step(self.values) if used else expected, used)
                 explained = self._ancestors(number)
                 self.pending = [p for p in self.pending if p not in explained]
             self._let_go(number)
             number += 1
+        self._reconcile()
+
+    def _reconcile(self) -> None:
+        """Weights that were found rearranged at several steps are rearranged in one way, where one gives them all."""
+        values = {**self.flow.start(self.model, carried=True)}
+        values |= {name: carry(array, self.model) for name, array in observed_values(self.placed).items()}
+        for keyword in {k for p in self.placed.values() for k in p.conventions if rearranges(k)}:
+            acting = [s for s in self.flow.steps if keyword in s.conventions and self.placed[s.name].found is not None]
+            able = [
+                v for v in alternatives(self.flow, keyword) if all(self._is(s, values, {keyword: v}) for s in acting)
+            ]
+            for placed in self.placed.values() if able else ():
+                if keyword in placed.conventions and len(placed.conventions) == 1:
+                    given = placed.conventions[keyword]
+                    chosen = given if given in able else able[0]
+                    placed.conventions = {keyword: chosen}
+                    placed.equivalent = [v for v in placed.equivalent if keyword not in v or v[keyword] in able]
+                    placed.equivalent = [v for v in placed.equivalent if v != placed.conventions]
+
+    def _is(self, step: Step, values: Mapping[str, Any], conventions: Mapping[str, Any]) -> bool:
+        """Whether the tensor that was found for a step is what it gives under `conventions`."""
+        found = self.placed[step.name].found
+        try:
+            return found is not None and compare(step(values, **conventions), found.array).conforms
+        except (ValueError, IndexError, KeyError):  # it does not fit there
+            return False
+
+    def looked_for(
+        self, number: int, active: Mapping[str, Any], everywhere: bool = False
+    ) -> tuple[Mapping[str, Any], RoundedArray, Found | None]:
+        """The tensor that holds the step under the conventions that are `active`, those among them that it has,
+        and its value; without a tensor, the value under all of them that fit.
+
+        The subject need not have a convention in every step: each is also tried alone, and none of them; with
+        `everywhere`, only of those about weights and arithmetic, which are each step's own.
+        """
+        step = self.flow.steps[number]
+        acting = {k: v for k, v in active.items() if k in step.conventions}
+        alone: list[Mapping[str, Any]] = [{k: v} for k, v in acting.items()] if len(acting) > 1 else []
+        expected: RoundedArray | None = None
+        for used in [acting, *alone, {}] if acting else [acting]:
+            if everywhere and not all(k in used or of_each_step(k) for k in acting):
+                continue
+            try:
+                value = step(self.values, **used)
+            except (ValueError, IndexError):
+                if not used or everywhere:
+                    raise
+                continue  # what it rearranges is not there in this step
+            found = self.locate(number, value)
+            if found is not None:
+                return used, value, found
+            expected = value if expected is None else expected
+        assert expected is not None
+        return acting, expected, None
 
     def locate(self, number: int, expected: RoundedArray) -> Found | None:
         """The tensor that holds the step; the output is known without a search.
@@ -101,8 +155,9 @@ class Walk:
             return Found(found.position, found.operation, found.view, self.result)
         return Found.whole(self.result)
 
-    def place(self, number: int, found: Found, canonical: RoundedArray) -> Placed:
-        """Take `found` as the step, and give the step's isolated figures against the canonical value."""
+    def place(self, number: int, found: Found, canonical: RoundedArray, used: Mapping[str, Any]) -> Placed:
+        """Take `found` as the step, which it is under the conventions `used`; its isolated figures are against
+        the canonical value."""
         step = self.flow.steps[number]
         self.tape.claimed.add(found.position)
         placed = self.placed[step.name]
@@ -110,12 +165,9 @@ class Walk:
         placed.isolated = compare(canonical, found.array)
         if not placed.isolated.conforms:
             placed.faulty = True
-            placed.conventions = {k: v for k, v in self.active.items() if k in step.conventions}
+            placed.conventions = used
         self.values[step.name] = carry(found.array, self.model)
         return placed
-
-    def _deviates(self, step: Step) -> bool:
-        return any(k in step.conventions for k in self.active)
 
     def parents_position(self, number: int) -> int:
         """The last place on the tape at which something that the step reads was found."""
@@ -149,12 +201,12 @@ class Walk:
     def settle(self) -> int:
         """Place the fault, and return the number of the step at which the walk goes on."""
         pending, search = self.pending, FaultSearch(self)
-        fault = search.fault(pending)
+        fault = self._refitted(search.fault(pending))
         step = self.flow.steps[fault.number]
         canonical = step(self.values)
         self._forget_from(fault.number + 1)
         if fault.found is not None:
-            placed = self.place(fault.number, fault.found, canonical)
+            placed = self.place(fault.number, fault.found, canonical, fault.conventions)
         else:
             # Not materialised: what the replay gives stands for what the subject computed.
             placed = self.placed[step.name]
@@ -162,14 +214,30 @@ class Walk:
             self.values[step.name] = fault.value
         placed.faulty = True
         placed.conventions = fault.conventions
-        if fault.conventions:
+        if fault.conventions == MISMATCH:
+            pass  # it says nothing of other steps, and nothing else explains as much
+        elif fault.conventions:
             placed.equivalent = search.indistinguishable(fault)
-            self.active |= fault.conventions
+            self.active |= {} if fault.here_only else fault.conventions
         elif fault.reached == fault.number < len(self.flow.steps) - 1:  # nothing that follows confirms it
             placed.until = self.flow.output
         explained = self._ancestors(fault.number)
         self.pending = [p for p in pending if p < fault.number and p not in explained]
         return fault.number + 1
+
+    def _refitted(self, fault: Fault) -> Fault:
+        """A fault without a name, which has one where other weights give the tensor that is seen."""
+        may = self.only is None or next(iter(MISMATCH.items())) in self.only
+        if fault.conventions or fault.found is None or not may:
+            return fault
+        step = self.flow.steps[fault.number]
+        before = next((s for s in self.flow.steps if s.name in step.reads.values() and self._missing(s)), None)
+        expected = step(self.values)
+        fits = refitted(step, self.values, before, expected, fault.found.array)
+        return replace(fault, conventions=MISMATCH) if fits else fault
+
+    def _missing(self, step: Step) -> bool:
+        return any(self.flow.steps[p] is step for p in self.pending)
 
     def _forget_from(self, number: int) -> None:
         for step in self.flow.steps[number:]:

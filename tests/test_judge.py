@@ -111,7 +111,9 @@ def test_the_first_of_two_faults_is_the_culprit():
     assert statuses(verdict)["variance"] == "diverges"
     assert statuses(verdict)["normalized"] == "propagated"
     assert statuses(verdict)["output"] == "diverges"
-    assert [(c.convention, c.value) for c in verdict.causes] == [("norm.variance", "bessel")]
+    assert [(c.convention, c.value) for c in verdict.causes] == [
+        ("norm.variance", "bessel"), ("weights.mismatch", "different weights")
+    ]  # fmt: skip
 
 
 def test_a_fault_that_no_convention_explains_is_said_to_be_unexplained():

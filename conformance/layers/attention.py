@@ -9,7 +9,7 @@ import numpy as np
 
 from conformance.errors import ConformanceError
 from conformance.layer import Layer
-from conformance.layers import softmax
+from conformance.layers import arithmetic, softmax
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -30,8 +30,10 @@ def scores(
     key: Float[Array, "batch kv_head key dim"],
     *,
     attention_kv_head_repeat: str = "blocked",
+    arithmetic_precision: str = arithmetic.CLAIMED,
 ) -> Float[Array, "batch head query key"]:
-    return query @ np.swapaxes(repeated(key, query.shape[1], attention_kv_head_repeat), -1, -2)
+    keys = repeated(key, query.shape[1], attention_kv_head_repeat)
+    return arithmetic.product(query, np.swapaxes(keys, -1, -2), arithmetic_precision)
 
 
 def scaled(
@@ -41,8 +43,10 @@ def scaled(
     scale: float | None,
     *,
     attention_scale: float | str = "1/sqrt(head_dim)",
+    arithmetic_precision: str = arithmetic.CLAIMED,
 ) -> Float[Array, "batch head query key"]:
-    return multiplied(scores, scale, query.shape[-1], value.shape[-1], attention_scale)
+    result = multiplied(scores, scale, query.shape[-1], value.shape[-1], attention_scale)
+    return arithmetic.result(result, arithmetic_precision)
 
 
 def multiplied(scores: Array, scale: float | None, head_dim: int, value_dim: int, choice: float | str) -> Array:
@@ -204,8 +208,10 @@ def context(
     value: Float[Array, "batch kv_head key vdim"],
     *,
     attention_kv_head_repeat: str = "blocked",
+    arithmetic_precision: str = arithmetic.CLAIMED,
 ) -> Float[Array, "batch head query vdim"]:
-    return weights @ repeated(value, weights.shape[1], attention_kv_head_repeat)
+    values = repeated(value, weights.shape[1], attention_kv_head_repeat)
+    return arithmetic.product(weights, values, arithmetic_precision)
 
 
 MASKING = ("mask", "causal", "window")

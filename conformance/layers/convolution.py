@@ -14,6 +14,8 @@ import numpy as np
 
 from conformance.errors import ConformanceError
 from conformance.layer import Layer
+from conformance.layers import arithmetic
+from conformance.refit import linear_in
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -82,6 +84,25 @@ def windows(x: Array, size: Sequence[int], strides: Sequence[int], dilation: Seq
     return whole[(*step, *(slice(None, None, d) for d in dilation))]
 
 
+def laid_out(kernel: Array, choice: str) -> Array:
+    """A kernel `*window in out`, as whoever takes it for another layout reads it.
+
+    "out,in,spatial" takes the buffer for `out in *window`; with ":stored", a buffer of `out in *window` is taken
+    for the canonical. Raises ValueError where height and width are to be swapped and differ.
+    """
+    window, (channels, out) = kernel.shape[:-2], kernel.shape[-2:]
+    if choice == "out,in,spatial":
+        return np.moveaxis(np.reshape(kernel, (out, channels, *window)), (0, 1), (-1, -2))
+    if choice == "out,in,spatial:stored":
+        return np.reshape(np.moveaxis(kernel, (-1, -2), (0, 1)), kernel.shape)
+    if choice == "transposed-spatial":
+        if len(window) < 2 or len(set(window)) > 1:
+            raise ValueError("a window that is not square cannot be taken for its transpose")
+        return np.transpose(kernel, (*reversed(range(len(window))), -2, -1))
+    return kernel
+
+
+@linear_in("kernel", groups="groups")
 def convolved(
     padded: Float[Array, "batch *padded in"],
     kernel: Float[Array, "*window in_per_group out"],
@@ -91,8 +112,11 @@ def convolved(
     *,
     conv_flip: str = "correlation",
     conv_groups: str = "contiguous",
+    conv_kernel_layout: str = "spatial,in,out",
+    arithmetic_precision: str = arithmetic.CLAIMED,
 ) -> Float[Array, "batch *space out"]:
     axes = padded.ndim - 2
+    kernel = laid_out(kernel, conv_kernel_layout)
     if conv_flip == "convolution":
         kernel = np.flip(kernel, axis=tuple(range(axes)))
     size, (per_group, out) = kernel.shape[:axes], kernel.shape[axes:]
@@ -102,15 +126,19 @@ def convolved(
     seen = np.reshape(seen, (rows, groups, per_group * math.prod(size)))
     # Channels go before the window's axes, and each group of input channels meets its own outputs.
     kernel = np.reshape(np.moveaxis(kernel, -2, 0), (per_group * math.prod(size), groups, out // groups))
-    result = np.swapaxes(seen, 0, 1) @ np.swapaxes(kernel, 0, 1)
+    result = arithmetic.product(np.swapaxes(seen, 0, 1), np.swapaxes(kernel, 0, 1), arithmetic_precision)
     result = np.swapaxes(result, 0, 1) if conv_groups == "contiguous" else np.moveaxis(result, 0, -1)
     return np.reshape(result, (padded.shape[0], *space, out))
 
 
+@linear_in(vectors=("bias",))
 def output(
-    convolved: Float[Array, "batch *space out"], bias: Float[Array, " out"] | None = None
+    convolved: Float[Array, "batch *space out"],
+    bias: Float[Array, " out"] | None = None,
+    *,
+    arithmetic_precision: str = arithmetic.CLAIMED,
 ) -> Float[Array, "batch *space out"]:
-    return convolved if bias is None else convolved + bias
+    return arithmetic.with_bias(convolved, bias, arithmetic_precision)
 
 
 conv2d = Layer.define(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conformance.layer import Layer
+from conformance.refit import linear_in
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -62,6 +63,7 @@ def normalized(
     return (x - mean) / np.sqrt(variance + small)
 
 
+@linear_in(vectors=("scale", "bias"))
 def output(
     normalized: Float[Array, "*shape"],
     scale: Float[Array, "*axes"] | None = None,

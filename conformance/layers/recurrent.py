@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from conformance.layer import Layer, Scan
+from conformance.layers import arithmetic
 from conformance.layers.activation import activate
 
 if TYPE_CHECKING:
@@ -20,12 +21,39 @@ if TYPE_CHECKING:
     from conformance.array import Array
 
 
-def gate(index: int, x: Array, hidden: Array, kernel: Array, recurrent_kernel: Array, bias: Array | None) -> Array:
-    """The pre-activation of the gate at `index` of four."""
+def gate(
+    letter: str,
+    x: Array,
+    hidden: Array,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array | None,
+    order: str,
+    orientation: str,
+    precision: str,
+) -> Array:
+    """The pre-activation of the gate `letter`, where the gates stand in `order` (`lstm.gate-order`)."""
     unit = recurrent_kernel.shape[-1] // 4
+    index = order.split(",").index(letter)
     part = slice(index * unit, (index + 1) * unit)
-    total = x @ kernel[:, part] + hidden @ recurrent_kernel[:, part]
+    from_input, from_state = turned(kernel[:, part], recurrent_kernel[:, part], orientation)
+    total = arithmetic.product(x, from_input, precision) + arithmetic.product(hidden, from_state, precision)
     return total if bias is None else total + bias[part]
+
+
+def turned(kernel: Array, recurrent_kernel: Array, orientation: str) -> tuple[Array, Array]:
+    """One gate's kernels, those that are square transposed where `orientation` is "out,in".
+
+    Raises ValueError where none is square.
+    """
+    pair = kernel, recurrent_kernel
+    if orientation == "in,out":
+        return pair
+    square = [k.shape[0] == k.shape[1] for k in pair]
+    if not any(square):
+        raise ValueError("kernels that are not square cannot be taken for their transposes")
+    made = [np.swapaxes(k, 0, 1) if is_square else k for k, is_square in zip(pair, square, strict=True)]
+    return made[0], made[1]
 
 
 def _form(name: str, choice: str) -> str:
@@ -47,9 +75,22 @@ def input_gate(
     bias: Float[Array, " gates"] | None = None,
     *,
     lstm_bias: str = "sum",
+    lstm_gate_order: str = "i,f,g,o",
+    linear_kernel_orientation: str = "in,out",
+    arithmetic_precision: str = arithmetic.CLAIMED,
     lstm_recurrent_activation: str = "<config>",
 ) -> Float[Array, "batch unit"]:
-    inner = gate(0, x, hidden_before, kernel, recurrent_kernel, _bias(bias, lstm_bias))
+    inner = gate(
+        "i",
+        x,
+        hidden_before,
+        kernel,
+        recurrent_kernel,
+        _bias(bias, lstm_bias),
+        lstm_gate_order,
+        linear_kernel_orientation,
+        arithmetic_precision,
+    )
     return activate(_form(recurrent_activation, lstm_recurrent_activation), inner)
 
 
@@ -62,10 +103,23 @@ def forget_gate(
     bias: Float[Array, " gates"] | None = None,
     *,
     lstm_bias: str = "sum",
+    lstm_gate_order: str = "i,f,g,o",
+    linear_kernel_orientation: str = "in,out",
+    arithmetic_precision: str = arithmetic.CLAIMED,
     lstm_forget_bias: str = "0",
     lstm_recurrent_activation: str = "<config>",
 ) -> Float[Array, "batch unit"]:
-    inner = gate(1, x, hidden_before, kernel, recurrent_kernel, _bias(bias, lstm_bias))
+    inner = gate(
+        "f",
+        x,
+        hidden_before,
+        kernel,
+        recurrent_kernel,
+        _bias(bias, lstm_bias),
+        lstm_gate_order,
+        linear_kernel_orientation,
+        arithmetic_precision,
+    )
     if lstm_forget_bias != "0":
         inner = inner + float(lstm_forget_bias)
     return activate(_form(recurrent_activation, lstm_recurrent_activation), inner)
@@ -80,8 +134,22 @@ def cell_candidate(
     bias: Float[Array, " gates"] | None = None,
     *,
     lstm_bias: str = "sum",
+    lstm_gate_order: str = "i,f,g,o",
+    linear_kernel_orientation: str = "in,out",
+    arithmetic_precision: str = arithmetic.CLAIMED,
 ) -> Float[Array, "batch unit"]:
-    return activate(activation, gate(2, x, hidden_before, kernel, recurrent_kernel, _bias(bias, lstm_bias)))
+    inner = gate(
+        "g",
+        x,
+        hidden_before,
+        kernel,
+        recurrent_kernel,
+        _bias(bias, lstm_bias),
+        lstm_gate_order,
+        linear_kernel_orientation,
+        arithmetic_precision,
+    )
+    return activate(activation, inner)
 
 
 def output_gate(
@@ -93,9 +161,22 @@ def output_gate(
     bias: Float[Array, " gates"] | None = None,
     *,
     lstm_bias: str = "sum",
+    lstm_gate_order: str = "i,f,g,o",
+    linear_kernel_orientation: str = "in,out",
+    arithmetic_precision: str = arithmetic.CLAIMED,
     lstm_recurrent_activation: str = "<config>",
 ) -> Float[Array, "batch unit"]:
-    inner = gate(3, x, hidden_before, kernel, recurrent_kernel, _bias(bias, lstm_bias))
+    inner = gate(
+        "o",
+        x,
+        hidden_before,
+        kernel,
+        recurrent_kernel,
+        _bias(bias, lstm_bias),
+        lstm_gate_order,
+        linear_kernel_orientation,
+        arithmetic_precision,
+    )
     return activate(_form(recurrent_activation, lstm_recurrent_activation), inner)
 
 

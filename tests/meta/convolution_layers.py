@@ -93,15 +93,15 @@ def ConvolutionPaddedOnBothSides(w: Weights, c: Config) -> Call:
     ).permute(0, 2, 3, 1)
 
 
-@FAULTS.plant(CONVOLUTION, "convolved")
+@FAULTS.plant(CONVOLUTION, "convolved", {"conv.kernel-layout": "transposed-spatial"})
 def ConvolutionKernelTransposed(w: Weights, c: Config) -> Call:
     """Height and width of the kernel swapped, as a MATLAB file read through HDF5 has them."""
     return lambda x: convolve_and_add(w, x, w["kernel"].transpose(0, 1))
 
 
-@FAULTS.plant(CONVOLUTION, "output")
+@FAULTS.plant(CONVOLUTION, "convolved", {"conv.kernel-layout": "transposed-spatial"})
 def ConvolutionKernelTransposedAndBiasFused(w: Weights, c: Config) -> Call:
-    """The same in one operation with the bias: what is seen to be wrong is the output."""
+    """The same in one operation with the bias."""
     return lambda x: convolve(w, x, (0, 1, 0, 1), w["kernel"].transpose(0, 1), stride=2)
 
 
@@ -115,7 +115,7 @@ def ConvolutionGroupsInterleaved(w: Weights, c: Config) -> Call:
     return call
 
 
-@FAULTS.plant(CONVOLUTION, "output")
+@FAULTS.plant(CONVOLUTION, "output", {"weights.mismatch": "different weights"})
 def ConvolutionWithoutBias(w: Weights, c: Config) -> Call:
     return lambda x: F.conv2d(
         F.pad(x.permute(0, 3, 1, 2), (0, 1, 0, 1)), w["kernel"].permute(3, 2, 0, 1), stride=2

@@ -103,7 +103,7 @@ def values_upside_down(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return torch.softmax(query @ key.mT / math.sqrt(query.shape[-1]), -1) @ value.flip(2)
 
 
-@plant(PLAIN, "context")
+@plant(PLAIN, "context", {"arithmetic.precision": "bfloat16"})
 def values_in_bfloat16(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     weights = torch.softmax(query @ key.mT / math.sqrt(query.shape[-1]), -1)
     return (weights.bfloat16() @ value.bfloat16()).to(query.dtype)

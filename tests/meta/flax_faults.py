@@ -190,7 +190,7 @@ class FlaxSoftmaxOfLogits(nnx.Module):
         return nnx.softmax(nnx.softmax(x))
 
 
-@FAULTS.plant(LINEAR, "output")
+@FAULTS.plant(LINEAR, "output", {"weights.mismatch": "different weights"})
 def flax_dense_without_bias(w: Weights, c: Config) -> Any:
     dense = linen.Dense(6, use_bias=False, param_dtype=w["kernel"].dtype)
     return lambda x: dense.apply({"params": {"kernel": w["kernel"]}}, x)

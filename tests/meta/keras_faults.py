@@ -164,7 +164,7 @@ class KerasGeluQuick(Layer):
         return x * ops.sigmoid(1.702 * x)
 
 
-@FAULTS.plant(LINEAR, "output")
+@FAULTS.plant(LINEAR, "output", {"weights.mismatch": "different weights"})
 class KerasLinearBiasSubtracted(Layer):
     def call(self, x: Tensor) -> Tensor:
         return ops.matmul(x, self.held["kernel"]) - self.held["bias"]

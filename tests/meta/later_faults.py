@@ -108,7 +108,7 @@ class ValueHeadsInterleaved(Attention):
         return value.unflatten(-1, (-1, self.heads)).movedim(-1, 1)
 
 
-@CORPUS.plant(CROSS, "context")
+@CORPUS.plant(CROSS, "context", {"arithmetic.precision": "bfloat16"})
 class ContextInBfloat16(Attention):
     """The product alone, as under autocast."""
 
@@ -141,7 +141,7 @@ class HeadsInReverse(Attention):
         return super().merged(context.flip(1))
 
 
-@CORPUS.plant(CROSS, "output")
+@CORPUS.plant(CROSS, "output", {"attention.bias": "query,key,value"})
 class OutputWithoutBias(Attention):
     def output(self, merged: Tensor) -> Tensor:
         return merged @ self.w["output_kernel"]
@@ -153,7 +153,7 @@ class OutputBiasDoubled(Attention):
         return super().output(merged) + self.w["output_bias"]
 
 
-@CORPUS.plant(SQUARE, "output")
+@CORPUS.plant(SQUARE, "output", {"linear.kernel-orientation": "out,in"})
 class OutputByTransposedKernel(Attention):
     def output(self, merged: Tensor) -> Tensor:
         return merged @ self.w["output_kernel"].T + self.w["output_bias"]
@@ -185,7 +185,13 @@ class NotScaledAndMergedInterleaved(Attention):
         return context.movedim(1, -1).flatten(2)
 
 
-@CORPUS.plant(PADDED, "masked", {"attention.mask-polarity": "true-blocks"}, also=("output",), faults=2)
+@CORPUS.plant(
+    PADDED,
+    "masked",
+    {"attention.mask-polarity": "true-blocks", "attention.bias": "query,key,value"},
+    also=("output",),
+    faults=2,
+)
 class MaskInvertedAndNoOutputBias(Attention):
     def masked(self, scores: Tensor, seen: Tensor) -> Tensor:
         return scores.masked_fill(seen, -math.inf)
@@ -194,7 +200,7 @@ class MaskInvertedAndNoOutputBias(Attention):
         return merged @ self.w["output_kernel"]
 
 
-@CORPUS.plant(CROSS, "query", also=("value",), faults=2)
+@CORPUS.plant(CROSS, "query", {"attention.bias": "key,output"}, also=("value",), faults=2)
 class QueryAndValueWithoutBias(Attention):
     def query(self, x: Tensor) -> Tensor:
         return x @ self.w["query_kernel"]

@@ -105,7 +105,7 @@ class LstmWithoutBias(Lstm):
         return x @ self.w["kernel"] + hidden @ self.w["recurrent_kernel"]
 
 
-@FAULTS.plant(LSTM, "cell_candidate", also=None)
+@FAULTS.plant(LSTM, "cell_candidate", {"lstm.gate-order": "i,f,o,g"}, also=None)
 class LstmGatesSwapped(Lstm):
     """i, f, o, g for i, f, g, o."""
 

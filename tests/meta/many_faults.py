@@ -19,6 +19,7 @@ INVERTED = {"attention.mask-polarity": "true-blocks"}
 OVER_QUERIES = {"attention.softmax-axis": "query"}
 SPLIT = {"attention.head-split": "interleaved"}
 MERGED = {"attention.head-merge": "interleaved"}
+NO_OUTPUT_BIAS = {"attention.bias": "query,key,value"}
 
 
 class NotScaled(Attention):
@@ -71,17 +72,17 @@ class SplitAndMergedInterleaved(Split, Merged):
     """Consistent with itself, and another layer all the same."""
 
 
-@CORPUS.plant(PADDED, "scaled", NOT_SCALED | INVERTED, also=("masked", "output"), faults=3)
+@CORPUS.plant(PADDED, "scaled", NOT_SCALED | INVERTED | NO_OUTPUT_BIAS, also=("masked", "output"), faults=3)
 class NotScaledInvertedAndNoOutputBias(NotScaled, Inverted, NoOutputBias):
-    """The first leaves no trace of its own, and the last has no name."""
+    """The first leaves no trace of its own."""
 
 
-@CORPUS.plant(CROSS, "query", NOT_SCALED, also=("scaled",), faults=2)
+@CORPUS.plant(CROSS, "query", {"attention.bias": "key,value,output"} | NOT_SCALED, also=("scaled",), faults=2)
 class NoQueryBiasAndNotScaled(NoQueryBias, NotScaled):
     pass
 
 
-@CORPUS.plant(CROSS, "query", also=("value", "output"), faults=3)
+@CORPUS.plant(CROSS, "query", {"attention.bias": "key"}, also=("value", "output"), faults=3)
 class NoBiases(NoQueryBias, NoValueBias, NoOutputBias):
     pass
 
@@ -89,7 +90,7 @@ class NoBiases(NoQueryBias, NoValueBias, NoOutputBias):
 @CORPUS.plant(
     CROSS,
     "scores",
-    SPLIT | NOT_SCALED | OVER_QUERIES | MERGED,
+    SPLIT | NOT_SCALED | OVER_QUERIES | MERGED | NO_OUTPUT_BIAS,
     also=("scaled", "weights", "context", "merged", "output"),
     faults=5,
 )

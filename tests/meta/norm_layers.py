@@ -105,7 +105,7 @@ def NormWithoutEpsilon(w: Weights, c: Config) -> Call:
     return call
 
 
-@FAULTS.plant(NORM, "normalized")
+@FAULTS.plant(NORM, "normalized", {"norm.epsilon": "0.001"})
 def NormWithAnotherEpsilon(w: Weights, c: Config) -> Call:
     def call(x: Tensor) -> Tensor:
         mean, variance = x.mean(-1, keepdim=True), x.var(-1, keepdim=True, correction=0)
@@ -126,7 +126,7 @@ def NormByTensorStd(w: Weights, c: Config) -> Call:
     return lambda x: affine(w, (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + c["epsilon"]))
 
 
-@FAULTS.plant(NORM, "output")
+@FAULTS.plant(NORM, "output", {"weights.mismatch": "different weights"})
 def NormWithoutBias(w: Weights, c: Config) -> Call:
     def call(x: Tensor) -> Tensor:
         mean, variance = x.mean(-1, keepdim=True), x.var(-1, keepdim=True, correction=0)
@@ -135,7 +135,7 @@ def NormWithoutBias(w: Weights, c: Config) -> Call:
     return call
 
 
-@FAULTS.plant(NORM, "output")
+@FAULTS.plant(NORM, "output", {"weights.mismatch": "different weights"})
 def NormScaleOffByOne(w: Weights, c: Config) -> Call:
     def call(x: Tensor) -> Tensor:
         mean, variance = x.mean(-1, keepdim=True), x.var(-1, keepdim=True, correction=0)

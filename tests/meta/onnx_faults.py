@@ -91,7 +91,7 @@ def onnx_heads_last() -> Nodes:
     return nodes.replaced("perm = [0, 2, 1, 3]> (value_split)", "perm = [0, 3, 1, 2]> (value_split)", **_INTERLEAVED)
 
 
-@FAULTS.plant(CROSS, "output")
+@FAULTS.plant(CROSS, "output", {"attention.bias": "query,key,value"})
 def onnx_output_bias_dropped() -> Nodes:
     return graph.ATTENTION.replaced("output = Add (product, output_bias)", "output = Identity (product)")
 
@@ -163,7 +163,7 @@ def onnx_norm_over_time_too() -> Nodes:
     return Nodes(graph.NORM.text, {**graph.NORM.constants, "last": graph.SHAPE([1, 2])})
 
 
-@FAULTS.plant(NORM, "output")
+@FAULTS.plant(NORM, "output", {"weights.mismatch": "different weights"})
 def onnx_norm_scale_and_bias_swapped() -> Nodes:
     return Nodes("output = LayerNormalization <epsilon = 0.00001> (x, bias, scale)")
 

@@ -110,17 +110,17 @@ def linear_with_the_bias_in_the_kernel(w: Weights, c: Config) -> Call:
     return lambda x: torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], dim=1) @ kernel
 
 
-@FAULTS.plant(LINEAR, "product")
+@FAULTS.plant(LINEAR, "product", {"linear.kernel-orientation": "out,in"})
 def LinearByTransposedKernel(w: Weights, c: Config) -> Call:
     return lambda x: x @ w["kernel"].T + w["bias"]
 
 
-@FAULTS.plant(LINEAR, "output")
+@FAULTS.plant(LINEAR, "output", {"weights.mismatch": "different weights"})
 def LinearBiasDoubled(w: Weights, c: Config) -> Call:
     return lambda x: x @ w["kernel"] + 2 * w["bias"]
 
 
-@FAULTS.plant(LINEAR, "output")
+@FAULTS.plant(LINEAR, "output", {"weights.mismatch": "different weights"})
 def LinearWithoutBias(w: Weights, c: Config) -> Call:
     return lambda x: x @ w["kernel"]
 

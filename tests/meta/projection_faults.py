@@ -15,13 +15,13 @@ CROSS = attention(times=(5, 7), channels=(13, 11, 11, 10), value_dim=5)
 ROTARY = attention(rotary=True)
 
 
-@CORPUS.plant(CROSS, "query")
+@CORPUS.plant(CROSS, "query", {"attention.bias": "key,value,output"})
 class QueryWithoutBias(Attention):
     def query(self, x: Tensor) -> Tensor:
         return x @ self.w["query_kernel"]
 
 
-@CORPUS.plant(SQUARE, "query")
+@CORPUS.plant(SQUARE, "query", {"linear.kernel-orientation": "out,in"})
 class QueryByTransposedKernel(Attention):
     def query(self, x: Tensor) -> Tensor:
         return x @ self.w["query_kernel"].T + self.w["query_bias"]
@@ -43,7 +43,7 @@ class QueryWithOneWrongWeight(Attention):
         return x @ kernel + self.w["query_bias"]
 
 
-@CORPUS.plant(SQUARE, "key")
+@CORPUS.plant(SQUARE, "key", {"linear.kernel-orientation": "out,in"})
 class KeyByTransposedKernel(Attention):
     def key(self, x: Tensor) -> Tensor:
         return x @ self.w["key_kernel"].T + self.w["key_bias"]
@@ -69,19 +69,19 @@ class ValueByKeyKernel(Attention):
         return x @ self.w["key_kernel"] + self.w["value_bias"]
 
 
-@CORPUS.plant(CROSS, "value")
+@CORPUS.plant(CROSS, "value", {"attention.bias": "query,key,output"})
 class ValueWithoutBias(Attention):
     def value(self, x: Tensor) -> Tensor:
         return x @ self.w["value_kernel"]
 
 
-@CORPUS.plant(SQUARE, "value")
+@CORPUS.plant(SQUARE, "value", {"linear.kernel-orientation": "out,in"})
 class ValueByTransposedKernel(Attention):
     def value(self, x: Tensor) -> Tensor:
         return x @ self.w["value_kernel"].T + self.w["value_bias"]
 
 
-@CORPUS.plant(CROSS, "value")
+@CORPUS.plant(CROSS, "value", {"weights.mismatch": "different weights"})
 class ValueBiasDoubled(Attention):
     def value(self, x: Tensor) -> Tensor:
         return x @ self.w["value_kernel"] + 2 * self.w["value_bias"]

@@ -109,7 +109,7 @@ class MultipliedByRoot(Attention):
         return scores * math.sqrt(self.head_dim)
 
 
-@CORPUS.plant(CROSS, "scaled")
+@CORPUS.plant(CROSS, "scaled", {"attention.scale": "0.3779644730092272"})
 class ScaledByNumberOfKeys(Attention):
     def scaled(self, scores: Tensor) -> Tensor:
         return scores / math.sqrt(scores.shape[-1])

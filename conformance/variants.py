@@ -1,0 +1,70 @@
+"""What may be tried at a step: the values that its conventions may take, from the vocabulary."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from conformance.conventions import CONFIG, by_keyword
+
+if TYPE_CHECKING:
+    from conformance.flow import Flow
+
+NUMBER = "<other>"
+PRECISION = "arithmetic_precision"
+MISMATCH = {"weights_mismatch": "different weights"}
+
+# The forms of one value: what is after the colon tells the oracle apart what a person calls by one name.
+_FORMS = {
+    ("attention_qkv_packing", "per-head q|k|v"): ("", ":stored"),
+    ("attention_qkv_packing", "per-feature q|k|v"): ("", ":stored"),
+    ("conv_kernel_layout", "out,in,spatial"): ("", ":stored"),
+    (PRECISION, "tf32"): ("", ":cut"),
+    (PRECISION, "bfloat16"): ("", ":fused", ":operands"),
+    (PRECISION, "float32"): (),  # its errors are not reproduced by casts: a float64 trace is judged as float32 instead
+    (PRECISION, "float16-accumulate"): (),  # they depend on the order of the sum
+}
+
+
+def said(value: Any) -> str:
+    """A value as it is reported: without its form."""
+    return str(value).partition(":")[0]
+
+
+def alternatives(flow: Flow, keyword: str) -> list[Any]:
+    """The values other than the one in force that a convention may take, those that stand for any number aside."""
+    convention = by_keyword(keyword)
+    if convention is None:
+        return []
+    values = [v.value for v in convention.variants if v.kind in ("replay", "weights") and v.value != NUMBER]
+    in_force = flow.config.get(convention.id.rpartition(".")[2].replace("-", "_"))
+    if not convention.canonical.startswith("<") and CONFIG in _defaults(flow, keyword):
+        values = [v for v in (convention.canonical, *values) if v != in_force]
+    return [value + form for value in values for form in _FORMS.get((keyword, value), ("",))]
+
+
+def precisions(keyword: str) -> list[Any]:
+    """The coarser arithmetics that can be emulated, where `keyword` is the convention about it."""
+    convention = by_keyword(keyword) if keyword == PRECISION else None
+    values = [] if convention is None else [v.value for v in convention.variants]
+    return [value + form for value in values for form in _FORMS[keyword, value]]
+
+
+def is_numeric(keyword: str) -> bool:
+    """Whether a convention may take any number."""
+    convention = by_keyword(keyword)
+    return convention is not None and any(v.value == NUMBER for v in convention.variants)
+
+
+def rearranges(keyword: str) -> bool:
+    """Whether a convention is about where the weights stand."""
+    convention = by_keyword(keyword)
+    return convention is not None and convention.kind == "weights"
+
+
+def of_each_step(keyword: str) -> bool:
+    """Whether a convention may hold in one step and not in another: weights and arithmetic are each step's own."""
+    return keyword == PRECISION or rearranges(keyword)
+
+
+def _defaults(flow: Flow, keyword: str) -> set[Any]:
+    return {step.conventions[keyword] for step in flow.steps if keyword in step.conventions}
