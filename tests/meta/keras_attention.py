@@ -44,7 +44,7 @@ class Attention(keras.layers.Layer):
     ) -> Tensor:
         key_input = query_input if key_input is None else key_input
         value_input = key_input if value_input is None else value_input
-        query = self.split(self.dense["query"](query_input), self.heads)
+        query = self.split(self.query(query_input), self.heads)
         key = self.repeat(self.split(self.dense["key"](key_input), self.kv_heads))
         value = self.repeat(self.split(self.dense["value"](value_input), self.kv_heads))
         scores = self.scale(ops.matmul(query, ops.swapaxes(key, -1, -2)))
@@ -53,6 +53,9 @@ class Attention(keras.layers.Layer):
         if self.causal:
             scores = self.mask(scores, self.triangle(*scores.shape[-2:]))
         return self.project(self.merge(ops.matmul(self.normalise(scores), value)))
+
+    def query(self, x: Tensor) -> Tensor:
+        return self.dense["query"](x)
 
     def split(self, x: Tensor, heads: int) -> Tensor:
         """`batch time hdim` as `batch head time dim`."""

@@ -55,8 +55,8 @@ class Problem:
         return replace(self, weights={name: array for name, array in merged.items() if array is not None})
 
 
-def verdict(problem: Problem, observe: Observe, dtype: str) -> Verdict:
-    """What the judge says of the trace that `observe` gives for `problem` in `dtype`.
+def judged(problem: Problem, observe: Observe, dtype: str) -> tuple[Verdict, Flow, Trace]:
+    """What the judge says of the trace that `observe` gives for `problem` in `dtype`; the oracle's side, and the trace.
 
     Like a run, it lets the judge ask for a second trace on fresh inputs.
     """
@@ -66,7 +66,13 @@ def verdict(problem: Problem, observe: Observe, dtype: str) -> Verdict:
         again = replace(rounded, inputs=fresh(rounded.inputs, precision(dtype)))
         return again.flow(), observe(again, again.inputs, dtype)
 
-    return judge(rounded.flow(), observe(rounded, rounded.inputs, dtype), precision(dtype), rerun)
+    flow, trace = rounded.flow(), observe(rounded, rounded.inputs, dtype)
+    return judge(flow, trace, precision(dtype), rerun), flow, trace
+
+
+def verdict(problem: Problem, observe: Observe, dtype: str) -> Verdict:
+    """What the judge says of the trace that `observe` gives for `problem` in `dtype`."""
+    return judged(problem, observe, dtype)[0]
 
 
 def drawn(name: str, *shape: int, deviation: float = 1.0) -> np.ndarray:
@@ -116,6 +122,15 @@ def weightless(function: Callable[..., Any]) -> Callable[[Arrays, Mapping[str, A
 
     build.__name__ = function.__name__
     return build
+
+
+def by_position(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`call`, which has another name for its one argument than `x`."""
+
+    def called(x: Any) -> Any:
+        return call(x)
+
+    return called
 
 
 def lengths(*real: int, times: int) -> np.ndarray:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from problem import Problem, attention, drawn, lengths
 
@@ -76,3 +79,67 @@ GROUPED_CONVOLUTION = Problem(
     {"x": drawn("conv x", 2, 8, 10, 4)},
     {"kernel": drawn("conv kernel", 3, 3, 2, 6), "bias": drawn("conv bias", 6)},
 )
+
+# -- what is right is right for each of these ----------------------------------------------------------------
+
+ATTENDED = {
+    "all keys": DOT_PRODUCT,
+    "padded": PADDED_DOT_PRODUCT,
+    "causal": CAUSAL_DOT_PRODUCT,
+    "causal from the end": BOTTOM_RIGHT_DOT_PRODUCT,
+    "large scores": DOT_PRODUCT.with_inputs(query=DOT_PRODUCT.inputs["query"] * 20),
+}
+PROJECTED = {"self": SELF, "cross": CROSS, "padded": PADDED, "grouped": GROUPED}
+NORMS = {
+    "small variance": NORM,
+    "wide": Problem(
+        "layer_norm",
+        {"epsilon": 1e-5},
+        {"x": drawn("wide x", 3, 257) * 3 - 1},
+        {"scale": drawn("wide scale", 257) + 1, "bias": drawn("wide bias", 257)},
+    ),
+}
+LINEARS = {
+    "square": LINEAR,
+    "stacked": Problem(
+        "linear", {}, {"x": drawn("stacked x", 2, 5, 48)}, {"kernel": drawn("tall", 48, 11), "bias": drawn("b11", 11)}
+    ),
+}
+SOFTMAXES = {
+    "last axis": SOFTMAX,
+    "another axis": SOFTMAX.with_config(axis=1),
+    "large": SOFTMAX.with_inputs(x=SOFTMAX.inputs["x"] * 30),
+}
+# exp(x - logsumexp(x)) loses as many digits as x has before the point (Blanchard, Higham and Higham, 2021), which is
+# more than the tolerance allows for where x goes to a hundred: 8 tolerances in "large".
+UP_TO_TEN = {name: posed for name, posed in SOFTMAXES.items() if name != "large"}
+CONVOLUTIONS = {
+    "stride of two": CONVOLUTION,
+    "stride of three": STRIDE_OF_THREE,
+    "large kernel": Problem(
+        "conv2d",
+        {"padding": "same-upper", "strides": 1},
+        {"x": drawn("conv x", 2, 8, 10, 4)},
+        {"kernel": drawn("conv 5x3", 5, 3, 4, 6), "bias": drawn("conv bias", 6)},
+    ),
+}
+
+
+def seen(config: Mapping[str, Any], query: Any, key: Any, mask: Any) -> Any:
+    """Which keys a query attends to, of the shape of the scores or broadcast to it: None where all."""
+    if mask is not None:
+        return mask[:, None, None, :]
+    if config.get("causal") is None:
+        return None
+    queries, keys = query.shape[-2], key.shape[-2]
+    return np.tri(queries, keys, keys - queries if config["causal"] == "bottom-right" else 0, dtype=bool)
+
+
+def margins(config: Mapping[str, Any], x: Any, kernel: Any) -> list[tuple[int, int]]:
+    """How many zeros go before and after each axis of `batch height width channel`, the odd one after."""
+    pairs = []
+    for size, window in zip(x.shape[1:3], kernel.shape[:2], strict=True):
+        outputs = -(-size // config["strides"])
+        total = max((outputs - 1) * config["strides"] + window - size, 0)
+        pairs.append((total // 2, total - total // 2))
+    return [(0, 0), *pairs, (0, 0)]

@@ -1,4 +1,4 @@
-"""Traces of what is written in PyTorch, JAX and TensorFlow: run once plain, once watched."""
+"""Traces of what is written in PyTorch: run once plain, once watched."""
 
 from __future__ import annotations
 
