@@ -241,17 +241,18 @@ class Checked:
                     raise ConformanceError(f"{self.layer} has no input {name!r}; it has {', '.join(names)}")
             return {n: number.round(_plain(self.inputs[n])) for n in names if n in self.inputs}
         settled = sizes.of_weights(layer, weights, config)
-        if not weights and layer.weights:
+        if not weights:
             settled = self._settled(layer, config)
         return sizes.generated(layer, settled, config, number)
 
     def _settled(self, layer: Layer, config: Mapping[str, Any]) -> sizes.Sizes:
         """The sizes of the inputs, by the names of the subject's parameters and by its own signature."""
-        by_name = WeightSearch(layer, config, {}, self.live.parameters(), {}).sizes_by_name()
+        search = WeightSearch(layer, config, {}, self.live.parameters() if layer.weights else {}, {})
+        by_name = search.sizes_by_name()
         try:
             asked = _asked(self.live.arguments(), layer, config)
         except ConformanceError:
-            if by_name:
+            if by_name or not layer.weights:
                 return by_name
             raise
         return {**asked, **by_name}

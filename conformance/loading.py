@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,32 +37,39 @@ def opened(subject: Any, adapter: str | None = None) -> Live:
                 raise ConformanceError(f"{text}: there is no such file; a class or function is `file.py:Name`")
             if subject.suffix == ".py":
                 raise ConformanceError(f"{text}: say which object in it, as in {text}:{_example(subject)}")
-    found = _opener(subject, adapter)
-    live = found.open(subject)
+    live = _open(subject, _openers(subject, adapter))
     if name is not None:
         live.name = name
     return live
 
 
-def _opener(subject: Any, adapter: str | None) -> Opener:
+def _open(subject: Any, openers: Sequence[Opener]) -> Live:
+    """By the first of a family that can: Keras has one back end in a process."""
+    for opener in openers[:-1]:
+        try:
+            return opener.open(subject)
+        except ConformanceError:
+            continue
+    return openers[-1].open(subject)
+
+
+def _openers(subject: Any, adapter: str | None) -> Sequence[Opener]:
     names = adapter_names()
     if adapter is not None:
         family = [n for n in names if n == adapter or n.startswith(f"{adapter}-")]
-        chosen = [load(n) for n in family or [adapter]]
-        able = [a for a in chosen if isinstance(a, Opener)]
+        able = [a for n in family or [adapter] if isinstance(a := load(n), Opener)]
         if not able:
             raise ConformanceError(f"the adapter {adapter!r} runs its own layers only: it takes no subject")
-        owning = [a for a in able if a.owns(subject)] or able
-        absent = missing(owning[0])
-        if absent is not None:
-            raise ConformanceError(f"{absent} is not installed: {owning[0].install}")
-        return owning[0]
+        present = [a for a in able if missing(a) is None]
+        if not present:
+            raise ConformanceError(f"{missing(able[0])} is not installed: {able[0].install}")
+        return [a for a in present if a.owns(subject)] or present
     absent_ones = []
     for candidate in map(load, names):
         if isinstance(candidate, Opener) and candidate.owns(subject):
             absent = missing(candidate)
             if absent is None:
-                return candidate
+                return [candidate]
             absent_ones.append(f"{absent} is not installed: {candidate.install}")
     if absent_ones:
         raise ConformanceError(f"{_said(subject)} needs a framework that is not there: {'; '.join(absent_ones)}")

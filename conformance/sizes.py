@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from conformance.layer import Layer
     from conformance.precision import Precision
 
-# Sizes that nothing settles: primes, so that no two axes can be taken for each other.
-_USUAL = {"batch": 2, "time": 5, "query": 5, "key": 7, "head": 3, "dim": 8, "vdim": 11, "height": 11, "width": 13}
+# Sizes that nothing settles: different, so that no two axes can be taken for each other; but many frameworks want
+# values as wide as keys.
+_USUAL = {"batch": 2, "time": 5, "query": 5, "key": 7, "head": 3, "dim": 8, "vdim": 8, "height": 11, "width": 13}
 _OTHER = 7
 Sizes = dict[str, Any]
 

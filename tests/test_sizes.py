@@ -59,7 +59,7 @@ def test_a_size_that_contradicts_does_not_fit() -> None:
             "scaled_dot_product_attention",
             {},
             {"kv_heads": None},
-            {"query": (2, 3, 5, 8), "key": (2, 3, 7, 8), "value": (2, 3, 7, 11)},
+            {"query": (2, 3, 5, 8), "key": (2, 3, 7, 8), "value": (2, 3, 7, 8)},
         ),
     ],
 )
