@@ -223,3 +223,22 @@ def test_a_reader_that_has_seen_enough(what):
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()
         assert process.stderr.read() == ""
+
+
+# -- diff --------------------------------------------------------------------------------------------------------------
+def test_diff_says_which_file_is_missing_and_where_it_cannot_write(tmp_path):
+    assert "a.onnx: there is no such file" in refused("diff", tmp_path / "a.onnx", tmp_path / "b.onnx")
+    assert "cannot be written" in refused("diff", "a.onnx", "b.onnx", "--json", tmp_path / "no" / "x.json")
+
+
+def test_diff_ends_with_1_where_models_part_and_writes_its_reports(tmp_path):
+    model = "import torch\ntorch.manual_seed(0)\na = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh())\n"
+    (tmp_path / "models.py").write_text(model + "b = torch.nn.Sequential(a[0], torch.nn.ReLU())\nprint('hello')\n")
+    files = ("--json", "d.json", "--html", "d.html")
+    done = conformance("diff", "models.py:a", "models.py:b", *files, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.startswith("The two models part at aten.tanh.default in 1.\n")
+    written = json.loads((tmp_path / "d.json").read_text())
+    assert (written["status"], written["first"]["b"]["operation"]) == ("parts", "aten.relu.default")
+    assert "<h1>The two models part" in (tmp_path / "d.html").read_text()
+    assert conformance("diff", "models.py:a", "models.py:a", cwd=tmp_path).returncode == 0
