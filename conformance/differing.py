@@ -27,11 +27,22 @@ _WIDE = 0.1  # of the output's scale: a tolerance beyond it says nothing (DESIGN
 
 @dataclass(frozen=True)
 class Watched:
-    """A model's run in `dtype`, and its float64 run, where there is one."""
+    """A model's run in `dtype`, and what its float64 run, where there is one, says of the rounding in it: in the
+    tensors of its tape (`values`) and in the output. The float64 run itself is not kept: it is twice as large."""
 
     trace: Trace
     dtype: str
-    exact: Trace | None = None
+    values: Sequence[Values] | None = None
+    output: Values | None = None
+
+    @classmethod
+    def beside(cls, trace: Trace, dtype: str, exact: Trace | None) -> Watched:
+        """A run beside the float64 run of the same model."""
+        if exact is None:
+            return cls(trace, dtype)
+        number = precision(dtype)
+        output = Values(trace.output, max(number.store, deviation_of(trace.output, exact.output)))
+        return cls(trace, dtype, measured(_chained(trace.tape), exact.tape, number), output)
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,7 @@ def compare(a: Watched, b: Watched) -> Compared:
     where there is none a model is taken (`conformance.noise`).
     """
     sides = {"a": a, "b": b}
-    exact = [name for name, side in sides.items() if side.exact is not None]
+    exact = [name for name, side in sides.items() if side.values is not None]
     rounding = "both" if len(exact) == 2 else exact[0] if exact else "model"
     outputs = _output(a, b), _output(b, a)
     alike = closest(*outputs)
@@ -75,9 +86,9 @@ def compare(a: Watched, b: Watched) -> Compared:
 
 def _graph(side: Watched, other: Watched) -> Graph:
     tape = _chained(side.trace.tape)
-    if side.exact is not None:
-        return Graph(tape, measured(tape, side.exact.tape, precision(side.dtype)))
-    return Graph(tape, unmeasured(tape) if other.exact else modelled(tape, precision(side.dtype)))
+    if side.values is not None:
+        return Graph(tape, side.values)
+    return Graph(tape, modelled(tape, precision(side.dtype)) if other.values is None else unmeasured(tape))
 
 
 def _chained(tape: Sequence[Entry]) -> Sequence[Entry]:
@@ -89,10 +100,10 @@ def _chained(tape: Sequence[Entry]) -> Sequence[Entry]:
 
 def _output(side: Watched, other: Watched) -> Values:
     """A side's output with its deviation, as for any tensor."""
-    u = precision(side.dtype).store
-    if side.exact is not None:
-        return Values(side.trace.output, max(u, deviation_of(side.trace.output, side.exact.output)))
-    return Values(side.trace.output, math.nan if other.exact else 2 * u * math.sqrt(1 + len(side.trace.tape)))
+    if side.output is not None:
+        return side.output
+    modelled_deviation = 2 * precision(side.dtype).store * math.sqrt(1 + len(side.trace.tape))
+    return Values(side.trace.output, modelled_deviation if other.output is None else math.nan)
 
 
 def _end(graph: Graph, trace: Trace) -> int | None:

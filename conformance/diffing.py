@@ -102,7 +102,7 @@ def _watched(live: Live, inputs: Arrays, number: Precision) -> Watched:
             exact = _run(live, inputs, "float64")
         except Unsupported:  # the framework has no float64 for an operation of this model
             exact = None
-    return Watched(trace, number.name, exact)
+    return Watched.beside(trace, number.name, exact)
 
 
 def _run(live: Live, inputs: Arrays, dtype: str) -> Trace:
