@@ -217,3 +217,19 @@ class FlaxNormBesselWithoutEpsilon(nnx.Module):
     def __call__(self, x: Array) -> Array:
         normalized = (x - x.mean(-1, keepdims=True)) / jnp.std(x, axis=-1, keepdims=True, ddof=1)
         return normalized * self.scale[...] + self.bias[...]
+
+
+# -- weights and numbers -------------------------------------------------------------------------------------
+
+
+@FAULTS.plant(SELF, "query", {"linear.kernel-orientation": "out,in"})
+class FlaxQueryKernelAsInTorch(Attention):
+    def __init__(self, weights: Weights, config: Config) -> None:
+        super().__init__({**weights, "query_kernel": weights["query_kernel"].T}, config)
+
+
+@FAULTS.plant(NORM, "normalized", {"norm.epsilon": "1e-06"})
+def flax_norm_of_the_default_epsilon(w: Weights, c: Config) -> nnx.LayerNorm:
+    layer = nnx.LayerNorm(7, use_fast_variance=False, param_dtype=w["scale"].dtype, rngs=nnx.Rngs(0))
+    layer.scale[...], layer.bias[...] = w["scale"], w["bias"]
+    return layer

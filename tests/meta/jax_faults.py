@@ -22,6 +22,7 @@ from problems import (
     EVEN_DOT_PRODUCT,
     GELU,
     GROUPED_DOT_PRODUCT,
+    LINEAR,
     LSTM,
     NORM,
     OWN_SCALE_DOT_PRODUCT,
@@ -284,3 +285,29 @@ def jax_lstm_hard_sigmoid_and_forget_bias(w: Weights, c: Config) -> Call:
         return jnp.clip(0.2 * x + 0.5, 0, 1)
 
     return lstm(w, lambda i, f, g, o: (gate(i), gate(f + 1), jnp.tanh(g), gate(o)))
+
+
+# -- weights and numbers -------------------------------------------------------------------------------------
+
+
+@FAULTS.plant(LSTM, "forget_gate", {"lstm.gate-order": "i,g,f,o"}, also=None)
+def jax_lstm_gates_of_haiku(w: Weights, c: Config) -> Call:
+    """Haiku's order of gates, i, g, f, o, for kernels that hold i, f, g, o."""
+    sigmoid = jax.nn.sigmoid
+    return lstm(w, lambda i, g, f, o: (sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)))
+
+
+@FAULTS.plant(NORM, "normalized", {"norm.epsilon": "0.001"}, compiled=True)
+def jax_norm_of_another_epsilon(w: Weights, c: Config) -> Call:
+    def call(x: Array) -> Array:
+        variance = x.var(-1, keepdims=True)
+        return (x - x.mean(-1, keepdims=True)) / jnp.sqrt(variance + 1e-3) * w["scale"] + w["bias"]
+
+    return call
+
+
+@FAULTS.plant(LINEAR, "product", {"arithmetic.precision": "bfloat16"}, dtypes=("float32",))
+def jax_product_in_bfloat16(w: Weights, c: Config) -> Call:
+    """Operands cast, sums kept in float32, as on an accelerator at the default precision."""
+    kernel = w["kernel"].astype(jnp.bfloat16)
+    return lambda x: jnp.matmul(x.astype(jnp.bfloat16), kernel, preferred_element_type=jnp.float32) + w["bias"]

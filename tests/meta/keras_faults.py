@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_attention import Attention, Tensor, keras, ops
 from planted import Corpus
-from problem import attention, lengths
+from problem import attention, by_position, lengths
 from problems import CONVOLUTION, CROSS, GELU, GROUPED, LINEAR, LSTM, NORM, PADDED, ROTARY, SELF, SOFTMAX
 from watched_tensorflow import in_tensorflow
 
@@ -226,3 +226,26 @@ class KerasRotatedInPairs(Layer):
         first, second = x[..., 0::2], x[..., 1::2]
         turned = ops.stack([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
         return ops.reshape(turned, x.shape)
+
+
+# -- weights and numbers -------------------------------------------------------------------------------------
+
+
+@FAULTS.plant(NORM, "normalized", {"norm.epsilon": "0.001"})
+def keras_norm_of_the_default_epsilon(w: Weights, c: Config) -> Any:
+    layer = keras.layers.LayerNormalization(dtype=w["scale"].dtype.name)
+    layer.build((None, None, 7))
+    layer.set_weights([w["scale"], w["bias"]])
+    return by_position(layer)
+
+
+@FAULTS.plant(SELF, "output", {"linear.kernel-orientation": "out,in"})
+class KerasOutputKernelAsInTorch(Attention):
+    def __init__(self, weights: Weights, config: Config) -> None:
+        super().__init__({**weights, "output_kernel": ops.transpose(weights["output_kernel"])}, config)
+
+
+@FAULTS.plant(CROSS, "scaled", {"attention.scale": "0.3"})
+class KerasScaleOfAnotherLayer(Attention):
+    def scale(self, scores: Tensor) -> Tensor:
+        return scores * 0.3

@@ -288,3 +288,27 @@ def numpy_rotated_as_complex_pairs(note: Notebook, w: Weights, c: Config) -> Cal
         return note("view", np.stack([pairs.real, pairs.imag], axis=-1).reshape(x.shape).astype(x.dtype))
 
     return call
+
+
+# -- weights and numbers -------------------------------------------------------------------------------------
+
+
+@FAULTS.plant(CONVOLUTION, "convolved", {"conv.kernel-layout": "transposed-spatial"})
+def numpy_kernel_in_column_major_order(note: Notebook, w: Weights, c: Config) -> Call:
+    """Height and width swapped, as a MATLAB file read through HDF5 has them."""
+
+    def call(x: Array) -> Array:
+        padded = note("pad", np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0))))
+        total = np.zeros((2, 4, 5, 6), x.dtype)
+        for i in range(3):
+            for j in range(3):
+                total += padded[:, i : i + 8 : 2, j : j + 10 : 2] @ w["kernel"][j, i]
+        return note("bias", note("sum", total) + w["bias"])
+
+    return call
+
+
+@FAULTS.plant(DOT_PRODUCT, "scaled", {"attention.scale": "0.05"})
+class NumpyScaleOfAnotherLayer(Attention):
+    def scale(self, scores: Array) -> Array:
+        return scores * scores.dtype.type(0.05)

@@ -225,3 +225,23 @@ def onnx_lstm_hard_sigmoid() -> Nodes:
 def onnx_rotated_the_other_way() -> Nodes:
     nodes = graph.ROTARY.replaced("Sub (first_cosine, second_sine)", "Add (first_cosine, second_sine)")
     return nodes.replaced("Add (second_cosine, first_sine)", "Sub (second_cosine, first_sine)")
+
+
+# -- weights and numbers -------------------------------------------------------------------------------------
+
+
+@FAULTS.plant(LSTM, "forget_gate", {"lstm.gate-order": "i,o,f,g"}, also=None, dtypes=FLOAT32)
+def onnx_lstm_gates_as_they_are() -> Nodes:
+    """Kernels i, f, g, o given to the operator, whose gates are i, o, f, c."""
+    nodes = graph.LSTM.replaced("(i, o, f, g)", "(i, f, g, o)").replaced("(ri, ro, rf, rg)", "(ri, rf, rg, ro)")
+    return nodes.replaced("(bi, bo, bf, bg, none)", "(bi, bf, bg, bo, none)")
+
+
+@FAULTS.plant(LINEAR, "product", {"linear.kernel-orientation": "out,in"})
+def onnx_gemm_transposes_once_more() -> Nodes:
+    return graph.LINEAR.replaced("Gemm (", "Gemm <transB = 1> (")
+
+
+@FAULTS.plant(NORM, "normalized", {"norm.epsilon": "1e-06"})
+def onnx_norm_with_the_epsilon_of_flax() -> Nodes:
+    return Nodes(graph.NORM.text, {**graph.NORM.constants, "epsilon": np.float64(1e-6)})

@@ -18,18 +18,14 @@ class Shortfall:
     why: str
 
 
-_ONE_STEP = (
-    "of two conventions in a scanned layer, both are said of the one step that has both, not of the first of each"
-)
+_CENTRED = "`x - mean` is taken for the normalised value, which is never there: the factor holds the scale too"
 SHORTFALLS = {
-    "flax_norm_without_bias": Shortfall(
-        False, True, "`x - mean` is taken for the normalised value, which Flax never has: its factor holds the scale"
-    ),
+    "flax_norm_of_the_default_epsilon": Shortfall(False, False, _CENTRED),
+    "keras_norm_of_the_default_epsilon": Shortfall(False, False, _CENTRED),
+    "flax_norm_without_bias": Shortfall(False, True, _CENTRED),
     "jax_scaled_twice_and_over_queries": Shortfall(
         False, False, "from the step before the first missing one, a single fault is looked for"
     ),
-    "jax_lstm_hard_sigmoid_and_forget_bias": Shortfall(True, False, _ONE_STEP),
-    "KerasLstmHardSigmoidAndForgetBias": Shortfall(True, False, _ONE_STEP),
     "KerasSoftmaxOverAnotherAxis": Shortfall(
         False, True, "the transposed input is taken for `shifted`, and the transposed output for `exponentials`"
     ),

@@ -299,3 +299,29 @@ def tensorflow_sine_and_cosine_swapped(x: Tensor) -> Tensor:
 def tensorflow_own_scale_forgotten_and_over_queries(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     scores = tf.matmul(query, key, transpose_b=True) / 4
     return tf.matmul(tf.nn.softmax(scores, axis=-2), value)
+
+
+# -- weights and numbers -------------------------------------------------------------------------------------
+
+
+@FAULTS.plant(LSTM, "forget_gate", {"lstm.gate-order": "i,g,f,o", "lstm.forget-bias": "1"}, also=None, faults=2)
+def tensorflow_basic_lstm_cell(w: Weights, c: Config) -> Call:
+    """TensorFlow 1's BasicLSTMCell: gates i, j, f, o, and one added to the forget gate."""
+
+    def call(x: Tensor) -> Tensor:
+        hidden = cell = tf.zeros((x.shape[0], 4), x.dtype)
+        outputs = []
+        for now in tf.unstack(x, axis=1):
+            inner = tf.matmul(now, w["kernel"]) + tf.matmul(hidden, w["recurrent_kernel"]) + w["bias"]
+            i, j, f, o = tf.split(inner, 4, axis=1)
+            cell = tf.sigmoid(f + 1.0) * cell + tf.sigmoid(i) * tf.tanh(j)
+            hidden = tf.sigmoid(o) * tf.tanh(cell)
+            outputs.append(hidden)
+        return tf.stack(outputs, axis=1)
+
+    return call
+
+
+@FAULTS.plant(LINEAR, "product", {"linear.kernel-orientation": "out,in"}, compiled=True)
+def tensorflow_transpose_b(w: Weights, c: Config) -> Call:
+    return lambda x: tf.matmul(x, w["kernel"], transpose_b=True) + w["bias"]
