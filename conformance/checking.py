@@ -81,7 +81,7 @@ def checked_run(subject: Any, layer: str, **options: Any) -> Run:
     """As `check`: a run of the one case, with the environment that it ran in."""
     clock = time.perf_counter()
     live = opened(subject, options.pop("adapter", None))
-    inputs, weights = (_arrays(options.pop(n, None), n) for n in ("inputs", "weights"))
+    inputs, weights = (named_arrays(options.pop(n, None), n) for n in ("inputs", "weights"))
     through = options.pop("call", None)
     case, trace = Checked(live, layer, inputs, weights, through=through, **options).judged()
     seconds = time.perf_counter() - clock
@@ -125,8 +125,8 @@ def check_model(
     clock = time.perf_counter()
     live = opened(model, adapter)
     number = _precision(live, dtype)
-    given = _arrays(inputs, "inputs")
-    made = {n: number.round(_plain(a)) for n, a in given.items()} if given is not None else own_inputs(live, number)
+    given = named_arrays(inputs, "inputs")
+    made = {n: number.round(as_numpy(a)) for n, a in given.items()} if given is not None else own_inputs(live, number)
     try:
         parts = list(live.parts(Call(made, number.name)))
     except ConformanceError:
@@ -190,7 +190,7 @@ class Checked:
         else:
             config, weights = dict(self.config or {}), self.weights
         config = layer.complete(config)
-        known = {n: number.round(_plain(a)) for n, a in (weights or {}).items()}
+        known = {n: number.round(as_numpy(a)) for n, a in (weights or {}).items()}
         inputs = self._given(layer, known, config, number)
         try:
             trace = self._trace(inputs, layer, number)
@@ -201,7 +201,7 @@ class Checked:
         except Exception as error:  # of the user's code
             return self._case(number, "error", f"{type(error).__name__}: {_first_line(error)}"), None
         if weights is None:
-            held = {n: number.round(_plain(p)) for n, p in self.live.parameters().items()}  # as the run has them
+            held = {n: number.round(as_numpy(p)) for n, p in self.live.parameters().items()}  # as the run has them
             search = WeightSearch(layer, config, inputs, held, known)
             known = search.found(trace, number) if layer.weights else {}
         flow = Flow.bind(layer, config if self.layer != "sequential" else {}, inputs, known, where=self.live.name)
@@ -239,7 +239,7 @@ class Checked:
             for name in self.inputs:
                 if name not in names:
                     raise ConformanceError(f"{self.layer} has no input {name!r}; it has {', '.join(names)}")
-            return {n: number.round(_plain(self.inputs[n])) for n in names if n in self.inputs}
+            return {n: number.round(as_numpy(self.inputs[n])) for n in names if n in self.inputs}
         settled = sizes.of_weights(layer, weights, config)
         if not weights:
             settled = self._settled(layer, config)
@@ -337,7 +337,7 @@ def _precision(live: Live, dtype: str | None) -> Precision:
     return precision(dtype or live.dtype or "float32")
 
 
-def _arrays(given: Arrays | str | os.PathLike[str] | None, what: str) -> Arrays | None:
+def named_arrays(given: Arrays | str | os.PathLike[str] | None, what: str) -> Arrays | None:
     """Arrays by name, out of a file or of a mapping of whatever converts to arrays."""
     if given is None or isinstance(given, Mapping):
         return given
@@ -350,7 +350,7 @@ def _arrays(given: Arrays | str | os.PathLike[str] | None, what: str) -> Arrays 
     return prefixed or arrays
 
 
-def _plain(given: Any) -> NDArray[Any]:
+def as_numpy(given: Any) -> NDArray[Any]:
     """A NumPy array of any framework's tensor: floats in float64."""
     tensor = given.detach().cpu() if hasattr(given, "detach") else given
     if str(getattr(tensor, "dtype", "")) == "torch.bfloat16":  # NumPy has no such format

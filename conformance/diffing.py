@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conformance.checking import _arrays, _plain, own_inputs
+from conformance.checking import as_numpy, named_arrays, own_inputs
 from conformance.difference import Difference, Side
 from conformance.differing import Watched, compare
 from conformance.errors import ConformanceError, Unsupported
@@ -49,7 +49,7 @@ def diff(
     clock = time.perf_counter()
     lives = [opened(subject, adapter) for subject, adapter in zip((a, b), adapters, strict=True)]
     formats = [precision(dtype or live.dtype or "float32") for live in lives]
-    given = _arrays(inputs, "inputs")
+    given = named_arrays(inputs, "inputs")
     made, sides = _both(lives, formats, given)
     found = compare(*sides)
     environment = {"python": platform.python_version(), "numpy": np.__version__, "platform": platform.machine()}
@@ -79,7 +79,7 @@ def _both(
     it (a module says less of its shapes than a file does), else what the other asks for."""
     coarse = max(formats, key=lambda p: p.store)
     if given is not None:
-        made: Arrays = {n: coarse.round(_plain(x)) for n, x in given.items()}
+        made: Arrays = {n: coarse.round(as_numpy(x)) for n, x in given.items()}
         return made, [_watched(live, made, number) for live, number in zip(lives, formats, strict=True)]
     refused = []
     for asking in (0, 1):

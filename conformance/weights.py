@@ -100,8 +100,9 @@ class WeightSearch:
         use = _Use(self, trace, precision)
         ranked = sorted(assignments, key=lambda a: (-use.of(a), -len(a), sum(c.likely for c in a.values())))
         best, second = ranked[0], ranked[1]
-        if use.of(best) == use.of(second) and self._differ(best, second):
-            raise ConformanceError(self._ambiguous(best, [a for a in ranked if use.of(a) == use.of(best)]))
+        if use.of(best) == use.of(second) and len(best) == len(second) and self._differ(best, second):
+            equal = [a for a in ranked if use.of(a) == use.of(best) and len(a) == len(best)]
+            raise ConformanceError(self._ambiguous(best, equal))
         return {**self.given, **{n: c.array for n, c in best.items()}}
 
     @staticmethod
