@@ -91,7 +91,7 @@ def _said(subject: Any) -> str:
 
 def from_file(path: Path, attribute: str) -> Any:
     """What `attribute` of the Python file `path` stands for: an object, a class (made without arguments), or a
-    function without parameters (called); any other function is the subject itself.
+    function that needs no argument (called); any other function is the subject itself.
 
     Raises ConformanceError where it is not there or cannot be made.
     """
@@ -107,11 +107,11 @@ def from_file(path: Path, attribute: str) -> Any:
     needed = [
         n for n, p in parameters.items() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
-    if inspect.isfunction(value) and parameters:
+    if inspect.isfunction(value) and needed:
         return value
     if needed:
         raise ConformanceError(
-            f"{path}: {attribute} needs {', '.join(needed)} to be made; write a function without parameters that "
+            f"{path}: {attribute} needs {', '.join(needed)} to be made; write a function that needs no argument and "
             f"returns one, and name that function instead"
         )
     try:

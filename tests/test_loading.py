@@ -19,8 +19,8 @@ class Needy:
     def __init__(self, width, depth=1):
         self.width = width
 
-def make():
-    return Needy(beside.WIDTH)
+def make(width=beside.WIDTH):
+    return Needy(width)
 
 def function(x, y=2):
     return x
@@ -50,7 +50,7 @@ def test_a_name_stands_for_an_object_a_class_or_what_a_function_makes(file: Path
     ("name", "said"),
     [
         ("Plane", "did you mean 'Plain'"),
-        ("Needy", "Needy needs width to be made; write a function without parameters"),
+        ("Needy", "Needy needs width to be made; write a function that needs no argument"),
         ("broken", r"broken\(\) raised ValueError: no such weights"),
     ],
 )
