@@ -9,7 +9,7 @@ tensor most like it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from conformance import number as numeric
 from conformance.errors import ConformanceError
 from conformance.figures import compare
 from conformance.flow import Flow, carry
+from conformance.hypothesis import NAMED, ROUNDS, Fault, Round
 from conformance.rounding import RoundedArray
 from conformance.tape import Found
 from conformance.variants import alternatives, is_numeric, of_each_step, precisions, rearranges
@@ -32,61 +33,7 @@ _FEW = 12  # conventions of a layer of which every pair can be tried
 _TRIED = 16  # tensors that are tried as one step
 _PAIRED = 6  # tensors that are tried for each of two steps at once
 _SOLVED = 3  # tensors for which a number is solved
-_NEAR = 2.0  # tolerances within which a solved number is worth a replay
-
-
-@dataclass(frozen=True)
-class Round:
-    """What one round of a search tries: up to so many faulty steps (`depth`), at each of them known variants,
-    singly or also two at once (`pairs`), `numbers` that are solved for, and coarser `precision`."""
-
-    depth: int = 1
-    known: bool = True
-    pairs: bool = False
-    numbers: bool = False
-    precision: bool = False
-
-
-# The fewest changes first, a name before a bare number, and coarser arithmetic after all else.
-ROUNDS = (
-    Round(),
-    Round(known=False, numbers=True),
-    Round(known=False, pairs=True, numbers=True),
-    Round(2, pairs=True, numbers=True),
-    Round(3, pairs=True),
-    Round(known=False, precision=True),
-)
-_NAMED = Round(pairs=True)
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A hypothesis: `step` (by number) has `value`, seen in `found` if anywhere.
-
-    Its conventions hold in later steps too, or `here_only`; `exceptions` are later steps in which they do not.
-    """
-
-    number: int
-    value: Any
-    found: Found | None
-    conventions: Mapping[str, Any]
-    reached: int
-    complete: bool
-    rest: tuple[Fault, ...] = ()
-    here_only: bool = False
-    exceptions: int = 0
-
-    @property
-    def rank(self) -> tuple[Any, ...]:
-        """Smaller is better: explains the output, gets further, is seen, changes less, comes first."""
-        changes = len(self.conventions) + sum(len(f.conventions) for f in self.rest)
-        exceptions = self.exceptions + sum(f.exceptions for f in self.rest)
-        return (not self.complete, -self.reached, self._unseen, changes, exceptions, self.number)
-
-    @property
-    def _unseen(self) -> int:
-        """How many of the faulty values the tape does not show: what is seen is the better evidence."""
-        return sum(f.found is None for f in (self, *self.rest))
+_FAR = 1000.0  # tolerances of the canonical output beyond which a replay is not worth its deviations
 
 
 class FaultSearch:
@@ -98,6 +45,7 @@ class FaultSearch:
         known = [k for s in self.flow.steps for k in s.conventions if not rearranges(k)]
         self.small = sum(len(alternatives(self.flow, k)) for k in known) <= _FEW
         self._kept: Any = None
+        self._outputs: dict[int, Any] = {}
         self._able: dict[str, list[Any]] = {}
         self.cut_short = False  # whether a second fault would have been looked for, had there been depth left
 
@@ -156,7 +104,7 @@ class FaultSearch:
             return None
         if self.flow.steps[before].name not in self.flow.steps[missing].reads.values():
             return None
-        tried = (self._try(before, variant, 1, _NAMED) for variant in self.variants(before, _NAMED))
+        tried = (self._try(before, variant, 1, NAMED) for variant in self.variants(before, NAMED))
         return min((f for f in tried if f is not None and f.complete), key=lambda f: f.rank, default=None)
 
     def variants(self, number: int, tried: Round) -> Iterator[dict[str, Any]]:
@@ -165,7 +113,7 @@ class FaultSearch:
         free = [k for k in step.conventions if k not in self.walk.active or rearranges(k)]
         only = self.walk.only
         if only is not None:
-            singles = [(k, v) for k, v in only if k in free]
+            singles = [(k, v) for k in free for keyword, v in only if keyword == k]
         elif tried.precision:
             singles = [(k, v) for k in free for v in precisions(k)]
         else:
@@ -183,7 +131,7 @@ class FaultSearch:
                 for others in [{k: v} for k, v in singles if k != keyword] if tried.pairs else [{}]:
                     for variant in self._solved(number, keyword, others):
                         if not {variant[keyword], variant[keyword].removesuffix(".0")} & set(known):
-                            yield variant
+                            yield {k: variant[k] for k in step.conventions if k in variant}
 
     def _possible(self, keyword: str) -> list[Any]:
         """The values of a convention; of one about weights, those that the steps that were found bear out.
@@ -219,6 +167,8 @@ class FaultSearch:
             return replace(fault, exceptions=self._exceptions(variant))
         if found is None and len(variant) > 1 and any(map(rearranges, variant)) and not self.small:
             return None  # too many to replay where the tape does not show them
+        if found is None and not (depth > 1 and self.small) and self._hopeless(number, variant):
+            return None
         fresh = found is not None and self._fresh(found) and not self._flexible(variant)
         base = value if found is None else carry(found.array, self.model)
         fault = Fault(number, base, found, variant, number, False)
@@ -229,6 +179,29 @@ class FaultSearch:
         if followed is None:
             return None
         return replace(followed, exceptions=followed.exceptions + self._exceptions(variant))
+
+    def _hopeless(self, number: int, variant: Mapping[str, Any]) -> bool:
+        """Whether a variant leaves the output far off, where nothing else can speak for it: a cheap look, without
+        deviations, before the replay."""
+        if number not in self._outputs:
+            missing = [s for s in self.flow.steps[number + 1 : -1] if self.walk.placed[s.name].found is None]
+            sizes: dict[str, int] = {}
+            output = self._output(number, self.walk.values, self.walk.active, sizes)
+            free = {e.array.size for i, e in enumerate(self.tape.entries) if i not in self.tape.claimed}
+            alone = output is not None and not any(sizes.get(step.name) in free for step in missing)
+            self._outputs[number] = output.tolerance if alone else None
+        tolerance, result = self._outputs[number], self.walk.result
+        if tolerance is None or tolerance.shape != result.shape:
+            return False
+        plain = {n: v.value if isinstance(v, RoundedArray) else v for n, v in self.walk.values.items()}
+        ways = [{**self.walk.active, **variant}] + ([self.walk.active] if any(map(of_each_step, variant)) else [])
+        for active in ways:  # also in this step only
+            value = self.flow.steps[number](plain, **{**active, **variant})
+            output = self._output(number + 1, {**plain, self.flow.steps[number].name: value}, active)
+            with np.errstate(all="ignore"):
+                if output is None or not np.any(np.abs(output - result) > _FAR * tolerance):
+                    return False  # not so far, or not the same in every step
+        return True
 
     @staticmethod
     def _better(first: Fault | None, second: Fault | None) -> Fault | None:
@@ -283,7 +256,7 @@ class FaultSearch:
         last = number == len(self.flow.steps) - 1
         seen = [] if last else self.tape.candidates(expected, after=self.walk.parents_position(number))[:_SOLVED]
         for found in seen:
-            for value in self._near(there, found.array, expected.tolerance, (1, 2, 3, 5)):
+            for value in numeric.near(there, found.array, expected.tolerance, (1, 2, 3, 5)):
                 yield {**others, keyword: repr(value)}
         if not seen:
             output = self._output(number, self.walk.values, conventions)
@@ -292,29 +265,21 @@ class FaultSearch:
                 def behind(value: float) -> Any:
                     return self._output(number, plain, {**conventions, keyword: repr(value)})
 
-                for value in self._near(behind, self.walk.result, output.tolerance, (1, 3)):
+                for value in numeric.near(behind, self.walk.result, output.tolerance, (1, 3)):
                     yield {**others, keyword: repr(value)}
 
-    def _near(self, values: Any, target: Any, tolerance: Any, starts: tuple[int, ...]) -> Iterator[float]:
-        """The number that brings `values` to `target`, as a person may have written it; nothing if none does."""
-        exact = numeric.solved(values, target, tolerance, starts)
-        for value in [] if exact is None else [exact, *numeric.written(exact)]:  # the first decides on the others
-            with np.errstate(all="ignore"):
-                off = np.abs(np.asarray(values(value)) - target)
-                near = not np.any(off > _NEAR * tolerance)
-            if value is not exact and near:
-                yield value
-            if value is exact and not near:
-                return
-
-    def _output(self, number: int, values: Mapping[str, Any], active: Mapping[str, Any]) -> Any:
-        """The output, replayed from the step at `number` on through the steps that are missing."""
+    def _output(
+        self, number: int, values: Mapping[str, Any], active: Mapping[str, Any], sizes: dict[str, int] | None = None
+    ) -> Any:
+        """The output, replayed from the step at `number` on through the steps that are missing; and their `sizes`."""
         values = dict(values)
         try:
             for step in self.flow.steps[number:]:
                 at = self.walk.placed[step.name]
                 if step is self.flow.steps[number] or (at.found is None and not at.faulty):
                     values[step.name] = step(values, **active)
+                    if sizes is not None:
+                        sizes[step.name] = values[step.name].size
         except (ValueError, IndexError):
             return None
         return values[self.flow.output]
@@ -387,7 +352,7 @@ class FaultSearch:
         best: Fault | None = None
         for found in self._tried(number, _TRIED):
             fault = Fault(number, carry(found.array, self.model), found, {}, number, False)
-            followed = self._followed(fault, self.walk.active, fresh=False, depth=1, tried=_NAMED)
+            followed = self._followed(fault, self.walk.active, fresh=False, depth=1, tried=NAMED)
             if followed is not None and (best is None or followed.rank < best.rank):
                 best = followed
         return best
@@ -441,9 +406,9 @@ class FaultSearch:
         return Fault(last, carry(self.walk.result, self.model), found, {}, last, pending == [last])
 
     def _is_result(self, found: Found) -> bool:
-        """Whether a tensor is what the subject gave as its output."""
-        held, result = self.tape.entries[found.position].array, self.walk.result.ravel()
-        return any(np.array_equal(array.ravel(), result) for array in (held, found.array))
+        """Whether a tensor is what the subject gave as its output, its axes in whatever order."""
+        held, result = self.tape.entries[found.position].array, self.walk.result
+        return held.size == result.size and np.array_equal(np.sort(held, None), np.sort(result, None))
 
     def indistinguishable(self, fault: Fault) -> list[Mapping[str, Any]]:
         """Other variants with as many changes that explain as much."""
@@ -452,7 +417,7 @@ class FaultSearch:
         tried = Round(precision=True) if precision else Round(known=len(fault.conventions) == 1, pairs=True)
         for variant in self.variants(fault.number, tried):
             if variant != fault.conventions and len(variant) == len(fault.conventions):
-                other = self._try(fault.number, variant, 1 + len(fault.rest), _NAMED)
+                other = self._try(fault.number, variant, 1 + len(fault.rest), NAMED)
                 if other is not None and other.rank[:5] == fault.rank[:5]:
                     others.append(variant)
         return others

@@ -120,7 +120,7 @@ def _aligned(flow: Flow, trace: Trace, model: RoundingModel) -> tuple[dict[str, 
     faults = [p for p in single.values() if p.faulty]
     if not faults:
         return placed, single
-    named = {item for p in faults for item in p.conventions.items()}
+    named = list(dict.fromkeys(item for p in faults for item in p.conventions.items()))
     if all(p.conventions for p in faults):  # what explains it in float32 is the first thing to try
         placed = align(flow, trace, model, only=named)
         for name, p in placed.items():

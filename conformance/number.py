@@ -13,6 +13,24 @@ if TYPE_CHECKING:
 
 _EXPONENTS = range(-16, 9)
 _CLOSE = 1e-3
+_NEAR = 2.0
+
+
+def near(
+    values: Callable[[float], Any], target: NDArray[Any], tolerance: NDArray[Any], starts: tuple[int, ...]
+) -> Iterator[float]:
+    """The number that brings `values` to `target`, as a person may have written it; nothing where none does.
+
+    It is near where no element is off by more than twice its tolerance: a replay decides.
+    """
+    exact = solved(values, target, tolerance, starts)
+    for value in [] if exact is None else [exact, *written(exact)]:  # the first decides on the others
+        with np.errstate(all="ignore"):
+            is_near = not np.any(np.abs(np.asarray(values(value)) - target) > _NEAR * tolerance)
+        if value is not exact and is_near:
+            yield value
+        if value is exact and not is_near:
+            return
 
 
 def solved(

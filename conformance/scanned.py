@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conformance.fault import ROUNDS, FaultSearch, require_shape
+from conformance.fault import FaultSearch, require_shape
 from conformance.figures import compare
 from conformance.flow import Flow
+from conformance.hypothesis import ROUNDS
+from conformance.number import near
 from conformance.tape import Found
 from conformance.walk import Walk, observed_values
 
@@ -139,12 +141,12 @@ class ScannedSearch(FaultSearch):
 
     def begins(self, variant: Mapping[str, Any]) -> bool:
         """Whether the output comes out under a variant as far as the first time steps go."""
-        output = self._output(0, {}, variant)
+        output = self._begun(variant)
         return output is not None and compare(output, self.beginning[1]).conforms
 
     def _solved(self, number: int, keyword: str, others: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         flow, seen = self.beginning
-        expected = self._output(number, {}, others)
+        expected = self._begun(others)
         if expected is None:
             return
 
@@ -152,12 +154,13 @@ class ScannedSearch(FaultSearch):
             *_, (_, output) = flow.run(None, {**others, keyword: repr(value)})
             return np.asarray(output)
 
-        for value in self._near(values, seen, expected.tolerance, (1, 2, 3, 5)):
+        for value in near(values, seen, expected.tolerance, (1, 2, 3, 5)):
             yield {**others, keyword: repr(value)}
 
-    def _output(self, number: int, values: Mapping[str, Any], active: Mapping[str, Any]) -> Any:
+    def _begun(self, variant: Mapping[str, Any]) -> RoundedArray | None:
         try:
-            *_, (_, output) = self.beginning[0].run(self.model, active)
-        except (ValueError, IndexError):
+            *_, (_, output) = self.beginning[0].run(self.model, variant)
+        except (ValueError, IndexError):  # the variant's shapes do not fit here
             return None
-        return output
+        made: RoundedArray = output
+        return made

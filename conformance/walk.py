@@ -12,9 +12,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from conformance.fault import Fault, FaultSearch
+from conformance.fault import FaultSearch
 from conformance.figures import Figures, compare, informative
 from conformance.flow import Flow, carry
+from conformance.hypothesis import Fault
 from conformance.refit import refitted
 from conformance.tape import Found, Tape
 from conformance.variants import MISMATCH, alternatives, of_each_step, rearranges
@@ -53,9 +54,14 @@ class Walk:
         self.flow, self.model, self.only = flow, model, only
         self.tape = Tape(trace.tape)
         self.result = trace.output if trace.observed_output is None else trace.observed_output
-        self.placed = {step.name: Placed() for step in flow.steps}
-        self.values = flow.start(model, carried=True)
-        self.active: dict[str, Any] = {}
+        self.restart({})
+
+    def restart(self, active: Mapping[str, Any]) -> None:
+        """Stand before the first step, with nothing placed, and the conventions `active` in force."""
+        self.tape.claimed.clear()
+        self.placed = {step.name: Placed() for step in self.flow.steps}
+        self.values = self.flow.start(self.model, carried=True)
+        self.active: dict[str, Any] = dict(active)
         self.pending: list[int] = []
 
     def run(self) -> None:
@@ -201,7 +207,12 @@ class Walk:
     def settle(self) -> int:
         """Place the fault, and return the number of the step at which the walk goes on."""
         pending, search = self.pending, FaultSearch(self)
-        fault = self._refitted(search.fault(pending))
+        fault = search.fault(pending)
+        exchanged = None if fault.complete or self.active else self._exchanged()
+        if exchanged is not None:
+            self.restart(exchanged)
+            return 0
+        fault = self._refitted(fault)
         step = self.flow.steps[fault.number]
         canonical = step(self.values)
         self._forget_from(fault.number + 1)
@@ -224,6 +235,23 @@ class Walk:
         explained = self._ancestors(fault.number)
         self.pending = [p for p in pending if p < fault.number and p not in explained]
         return fault.number + 1
+
+    def _exchanged(self) -> Mapping[str, Any] | None:
+        """The one convention about weights that makes the output come out, from the inputs on.
+
+        Where query and key are exchanged, the tape holds both, each in the other's place: neither is missed.
+        """
+        for keyword in dict.fromkeys(k for step in self.flow.steps for k in step.conventions if rearranges(k)):
+            for value in alternatives(self.flow, keyword):
+                if self.only is not None and (keyword, value) not in self.only:
+                    continue
+                try:
+                    *_, (_, output) = self.flow.run(self.model, {keyword: value})
+                except (ValueError, IndexError):  # it does not fit here
+                    continue
+                if informative(output) and compare(output, self.result).conforms:
+                    return {keyword: value}
+        return None
 
     def _refitted(self, fault: Fault) -> Fault:
         """A fault without a name, which has one where other weights give the tensor that is seen."""

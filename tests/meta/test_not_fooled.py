@@ -258,13 +258,12 @@ class TransposedScores(Attention):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_transposed_scores_that_are_used_as_if_they_were_not_are_a_fault(dtype: str):
-    """As much as to say: the scores are held transposed, the softmax runs over the queries, and the context
-    takes the weights transposed."""
+    """As much as to say: query and key are exchanged."""
     given = verdict(SQUARE, in_torch(TransposedScores), dtype)
     assert given.status == "diverges"
-    assert given.culprit == "weights"
-    assert explanations(given) == {"attention.softmax-axis": "query"}
-    assert blamed(given) == ["weights", "context"]
+    assert given.culprit == "query"
+    assert explanations(given) == {"attention.qkv-packing": "k|q|v"}
+    assert blamed(given) == ["query", "key"]
 
 
 # -- constants and equal values ------------------------------------------------------------------------------

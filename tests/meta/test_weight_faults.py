@@ -1,0 +1,23 @@
+"""Weights rearranged, left out or simply others, numbers, and coarser arithmetic: named; near misses: not."""
+
+from __future__ import annotations
+
+import pytest
+import weight_faults
+from planted import Planted, assert_placed_and_named
+from problem import verdict
+from watched import in_torch
+
+CASES = [(fault, dtype) for fault in weight_faults.CORPUS for dtype in fault.dtypes]
+
+
+@pytest.mark.parametrize(("fault", "dtype"), CASES, ids=[f"{fault.name}-{dtype}" for fault, dtype in CASES])
+def test_a_planted_fault_is_placed_and_named(fault: Planted, dtype: str):
+    assert_placed_and_named(fault, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_keys_missing_bias_cannot_matter(dtype: str):
+    given = verdict(weight_faults.SQUARE, in_torch(weight_faults.WhispersKey), dtype)
+    assert given.status == "conforms"
+    assert given.causes == ()
