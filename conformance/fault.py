@@ -17,7 +17,7 @@ import numpy as np
 
 from conformance import number as numeric
 from conformance.errors import ConformanceError
-from conformance.figures import compare
+from conformance.figures import compare, informative
 from conformance.flow import Flow, carry
 from conformance.hypothesis import NAMED, ROUNDS, Fault, Round
 from conformance.rounding import RoundedArray
@@ -25,6 +25,7 @@ from conformance.tape import Found
 from conformance.variants import alternatives, is_numeric, of_each_step, precisions, rearranges
 
 if TYPE_CHECKING:
+    from conformance.layer import Step
     from conformance.walk import Walk
 
 _MUCH = 100.0
@@ -33,6 +34,9 @@ _FEW = 12  # conventions of a layer of which every pair can be tried
 _TRIED = 16  # tensors that are tried as one step
 _PAIRED = 6  # tensors that are tried for each of two steps at once
 _SOLVED = 3  # tensors for which a number is solved
+_AHEAD = (
+    24  # missing steps that a replay or a search goes through: more than any layer has, so that a row of them is local
+)
 _FAR = 1000.0  # tolerances of the canonical output beyond which a replay is not worth its deviations
 
 
@@ -51,6 +55,8 @@ class FaultSearch:
 
     def fault(self, pending: list[int]) -> Fault:
         """The likeliest fault among the missing steps `pending` (by number, the output last)."""
+        if len(pending) > _AHEAD:  # in a long row of layers, all that follows a fault is missing
+            pending = [*pending[:_AHEAD], pending[-1]]
         replayed = self._best_replay(pending)
         if replayed is None or not replayed.complete:
             replayed = self._reconsidered(pending[0]) or replayed
@@ -104,7 +110,7 @@ class FaultSearch:
             return None
         if self.flow.steps[before].name not in self.flow.steps[missing].reads.values():
             return None
-        tried = (self._try(before, variant, 1, NAMED) for variant in self.variants(before, NAMED))
+        tried = (self._try(before, variant, 2, NAMED) for variant in self.variants(before, NAMED))
         return min((f for f in tried if f is not None and f.complete), key=lambda f: f.rank, default=None)
 
     def variants(self, number: int, tried: Round) -> Iterator[dict[str, Any]]:
@@ -157,9 +163,10 @@ class FaultSearch:
         if compare(self._unchanged(number), value.value).conforms:
             return None  # no change at this point: it would explain nothing
         last = number == len(self.flow.steps) - 1
-        found = (
-            self.walk.locate(number, value) if last else self.tape.find(value, after=self.walk.parents_position(number))
-        )
+        found = None
+        if informative(value):  # else any tensor of its size would do
+            after = self.walk.parents_position(number)
+            found = self.walk.locate(number, value) if last else self.tape.find(value, after=after)
         if last:
             if found is None:
                 return None
@@ -258,21 +265,23 @@ class FaultSearch:
         for found in seen:
             for value in numeric.near(there, found.array, expected.tolerance, (1, 2, 3, 5)):
                 yield {**others, keyword: repr(value)}
-        if not seen:
-            output = self._output(number, self.walk.values, conventions)
-            if output is not None and output.shape == self.walk.result.shape:
+        # What looks like the step may be something else, such as x - mean where the division comes with the scale.
+        output = self._output(number, self.walk.values, conventions)
+        if output is not None and output.shape == self.walk.result.shape:
 
-                def behind(value: float) -> Any:
-                    return self._output(number, plain, {**conventions, keyword: repr(value)})
+            def behind(value: float) -> Any:
+                return self._output(number, plain, {**conventions, keyword: repr(value)})
 
-                for value in numeric.near(behind, self.walk.result, output.tolerance, (1, 3)):
-                    yield {**others, keyword: repr(value)}
+            for value in numeric.near(behind, self.walk.result, output.tolerance, (1, 3)):
+                yield {**others, keyword: repr(value)}
 
     def _output(
         self, number: int, values: Mapping[str, Any], active: Mapping[str, Any], sizes: dict[str, int] | None = None
     ) -> Any:
         """The output, replayed from the step at `number` on through the steps that are missing; and their `sizes`."""
         values = dict(values)
+        if len(self.flow.steps) - number > 2 * _AHEAD:
+            return None
         try:
             for step in self.flow.steps[number:]:
                 at = self.walk.placed[step.name]
@@ -299,18 +308,22 @@ class FaultSearch:
         saved, values = self.walk.values, {**self.walk.values, self.flow.steps[fault.number].name: fault.value}
         self.walk.values = values
         reached, last = fault.number if fresh else -1, len(self.flow.steps) - 1
+        part = _part(self.flow.steps[fault.number])
         missing: list[int] = []
         try:
             for number in range(fault.number + 1, len(self.flow.steps)):
                 step = self.flow.steps[number]
                 if self.walk.placed[step.name].found is not None or self.walk.placed[step.name].faulty:
                     continue
-                used, expected, found = self.walk.looked_for(number, active, everywhere=True)
-                if found is None:
+                if len(missing) > _AHEAD:
+                    break
+                acting = active if _part(step) == part else {}  # another layer of a row has its own conventions
+                used, expected, found = self.walk.looked_for(number, acting, everywhere=True)
+                if found is None or not informative(expected):  # an output of which nothing can be said is no evidence
                     values[step.name] = expected
                     missing.append(number)
                 else:
-                    if any(k in step.conventions and k not in used for k in fault.conventions):
+                    if any(k in acting and k in step.conventions and k not in used for k in fault.conventions):
                         fault = replace(fault, exceptions=fault.exceptions + (not fault.here_only))
                     values[step.name] = carry(found.array, self.model)
                     missing = [m for m in missing if not self._leads_to(m, number)]
@@ -397,7 +410,7 @@ class FaultSearch:
                 break
             hinted = list(self.tape.hinted(step.name, expected.shape))
             similar = self.tape.candidates(expected, after=self.walk.parents_position(number))
-            for found in hinted[:1] or [f for f in similar if not self._is_result(f)][:1]:
+            for found in hinted[:1] or [f for f in similar if not self._is_known(f)][:1]:
                 # A tensor that is much further off than the output that comes of it is not the step.
                 if hinted or compare(expected, found.array).ratio <= _MUCH * at_output:
                     return Fault(number, carry(found.array, self.model), found, {}, number, False)
@@ -405,10 +418,14 @@ class FaultSearch:
         found = Found.whole(self.walk.result)
         return Fault(last, carry(self.walk.result, self.model), found, {}, last, pending == [last])
 
-    def _is_result(self, found: Found) -> bool:
-        """Whether a tensor is what the subject gave as its output, its axes in whatever order."""
-        held, result = self.tape.entries[found.position].array, self.walk.result
-        return held.size == result.size and np.array_equal(np.sort(held, None), np.sort(result, None))
+    def _is_known(self, found: Found) -> bool:
+        """Whether a tensor is what the subject gave as its output, or was given, its axes in whatever order."""
+        held = np.sort(self.tape.entries[found.position].array, None)
+        given = (v for v in self.flow.values.values() if isinstance(v, np.ndarray))
+        return any(
+            held.size == array.size and np.array_equal(held, np.sort(array, None))
+            for array in (self.walk.result, *given)
+        )
 
     def indistinguishable(self, fault: Fault) -> list[Mapping[str, Any]]:
         """Other variants with as many changes that explain as much."""
@@ -421,6 +438,11 @@ class FaultSearch:
                 if other is not None and other.rank[:5] == fault.rank[:5]:
                     others.append(variant)
         return others
+
+
+def _part(step: Step) -> str:
+    """The part of a composite that a step belongs to; empty in a layer of its own."""
+    return step.name.rpartition(".")[0]
 
 
 def require_shape(flow: Flow, seen: tuple[int, ...], expected: tuple[int, ...]) -> None:

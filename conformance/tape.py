@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from conformance.trace import Entry
 
 _FIRST, _SAMPLES = 32, 256
+_RANKED = 256  # tensors that are compared whole with a step that none of them holds
 _FINITE_FILL = -1e8  # -1e9 and finfo.min are large; -1e4 leaks, and is a convention of its own
 
 
@@ -165,19 +166,33 @@ class Tape:
         ranked: list[tuple[float, int, Found]] = []
         seen: dict[bytes, list[NDArray[Any]]] = {}
         likeness = Likeness(expected.value)
-        for position in self._by_size.get(expected.size, []):
+        for position, view in self._promising(expected, after):
             entry = self.entries[position]
-            if position in self.claimed or position <= after:
+            array = view.restore(entry.array)
+            alike = seen.setdefault(array.reshape(-1)[:: max(1, array.size // _SAMPLES)].tobytes(), [])
+            if any(np.array_equal(array, other, equal_nan=True) for other in alike):
                 continue
-            for view in views(expected.shape, entry.array.shape):
-                array = view.restore(entry.array)
-                alike = seen.setdefault(array.reshape(-1)[:: max(1, array.size // _SAMPLES)].tobytes(), [])
-                if any(np.array_equal(array, other, equal_nan=True) for other in alike):
-                    continue
-                alike.append(array)
-                ranked.append((-likeness(array), position, Found(position, entry.operation, view, array)))
+            alike.append(array)
+            ranked.append((-likeness(array), position, Found(position, entry.operation, view, array)))
         ranked.sort(key=lambda r: r[:2])
         return [found for *_, found in ranked]
+
+    def _promising(self, expected: RoundedArray, after: int) -> list[tuple[int, View]]:
+        """The unclaimed tensors of the step's size after position `after`, in every view; of very many, those that
+        are most like it in a few elements."""
+        pairs = [
+            (position, view)
+            for position in self._by_size.get(expected.size, [])
+            if position not in self.claimed and position > after
+            for view in views(expected.shape, self.entries[position].array.shape)
+        ]
+        if len(pairs) <= _RANKED:
+            return pairs
+        where = _Look(expected).where
+        few = Likeness(expected.value[where])
+        likeness = [few(view.restore(self.entries[position].array)[where]) for position, view in pairs]
+        best = np.argsort(np.negative(likeness), kind="stable")[:_RANKED]
+        return [pairs[i] for i in np.sort(best)]
 
     def hinted(self, step: str, shape: tuple[int, ...]) -> Iterator[Found]:
         """The tensors that a recording itself calls `step`, in every view that fits `shape`."""

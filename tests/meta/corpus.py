@@ -27,6 +27,7 @@ import projection_faults
 import score_faults
 import tensorflow_clean
 import tensorflow_faults
+import weight_faults
 from clean import Clean
 from planted import Planted
 
@@ -36,6 +37,7 @@ FAULTS: list[Planted] = [
     *mask_faults.CORPUS,
     *later_faults.CORPUS,
     *many_faults.CORPUS,
+    *weight_faults.CORPUS,
     *dot_product_faults.CORPUS,
     *norm_layers.FAULTS,
     *other_layers.FAULTS,

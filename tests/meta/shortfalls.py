@@ -19,15 +19,5 @@ class Shortfall:
 
 
 _CENTRED = "`x - mean` is taken for the normalised value, which is never there: the factor holds the scale too"
-SHORTFALLS = {
-    "flax_norm_of_the_default_epsilon": Shortfall(False, False, _CENTRED),
-    "keras_norm_of_the_default_epsilon": Shortfall(False, False, _CENTRED),
-    "flax_norm_without_bias": Shortfall(False, True, _CENTRED),
-    "jax_scaled_twice_and_over_queries": Shortfall(
-        False, False, "from the step before the first missing one, a single fault is looked for"
-    ),
-    "KerasSoftmaxOverAnotherAxis": Shortfall(
-        False, True, "the transposed input is taken for `shifted`, and the transposed output for `exponentials`"
-    ),
-}
+SHORTFALLS = {"flax_norm_without_bias": Shortfall(False, True, _CENTRED)}
 WITHOUT = Shortfall(True, True, "")
