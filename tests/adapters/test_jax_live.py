@@ -25,14 +25,20 @@ KEY = jax.random.key(0)
 X = np.random.default_rng(0).normal(size=(2, 5, 6))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def without_float64():
     """As in a user's process; other tests of this process may have switched it on."""
     before = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", False)
     yield
-    assert not jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", before)
+
+
+@pytest.fixture(autouse=True)
+def left_as_it_was(without_float64):
+    """What a check does to JAX's configuration, it undoes."""
+    yield
+    assert not jax.config.jax_enable_x64
 
 
 def rngs():
@@ -276,7 +282,7 @@ def test_options_of_functions_that_the_layer_lacks_are_unsupported():
 
 
 # ----------------------------------------------------------------------------- users' functions ----
-PARAMS = {n: jax.random.normal(jax.random.fold_in(KEY, i), (6, 6)) for i, n in enumerate("qkvo")}
+PARAMS = {n: jax.random.normal(jax.random.fold_in(KEY, i), (6, 6), jnp.float32) for i, n in enumerate("qkvo")}
 
 
 def attention(x, params, scale=True, axis=-1):
