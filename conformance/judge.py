@@ -16,6 +16,7 @@ from conformance.figures import Figures, compare, informative
 from conformance.flow import Flow
 from conformance.model import RoundingModel
 from conformance.precision import PRECISIONS
+from conformance.storage import stored_narrower
 from conformance.variants import MISMATCH, PRECISION, said
 from conformance.walk import Placed, observed_values
 
@@ -112,7 +113,10 @@ def _aligned(flow: Flow, trace: Trace, model: RoundingModel) -> tuple[dict[str, 
     them: where they are all that is wrong, none needs to be tried.
     """
     if model.precision.name != "float64":
-        return align(flow, trace, model), None
+        placed = align(flow, trace, model)
+        if any(p.faulty and not p.conventions for p in placed.values()):
+            placed = stored_narrower(flow, trace, model) or placed
+        return placed, None
     placed = align(flow, trace, model, only=())
     if not any(p.faulty for p in placed.values()):
         return placed, None

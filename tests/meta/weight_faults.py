@@ -353,6 +353,32 @@ class AttentionUnderAutocast(Autocast):
         return super().weights(scores.float(), seen)
 
 
+@CORPUS.plant(
+    SQUARE,
+    "query",
+    BFLOAT16,
+    also=("key", "value", "scores", "weights", "context", "output"),
+    dtypes=("float32",),
+)
+class EverythingUnderAutocast(Autocast):
+    """The softmax too is stored in bfloat16, and projections are rounded once, with their biases."""
+
+    def projected(self, x: Tensor, part: str) -> Tensor:
+        return F.linear(x, self.w[f"{part}_kernel"].T, self.w[f"{part}_bias"])
+
+    def query(self, x: Tensor) -> Tensor:
+        return self.projected(x, "query")
+
+    def key(self, x: Tensor) -> Tensor:
+        return self.projected(x, "key")
+
+    def value(self, x: Tensor) -> Tensor:
+        return self.projected(x, "value")
+
+    def output(self, merged: Tensor) -> Tensor:
+        return self.projected(merged, "output")
+
+
 @CORPUS.plant(SQUARE, "scores", TF32)
 class ScoresOfCutOperands(Attention):
     """One product is cast, and the others are not."""
