@@ -108,7 +108,7 @@ def run(
             progress(case, number, total)
     workers = executor or Workers(jobs or os.cpu_count() or 1, timeout)
     try:
-        for unit, future in _completed(workers, units):
+        for unit, future in _completed(workers, units, dismissing=executor is None):
             case = _judged(unit, future, workers, environment)
             cases.append(resolved(case, entries[unit.adapter], environment))
             if progress is not None:
@@ -185,15 +185,18 @@ def _subjects(adapter: Adapter, fixture: Fixture, request: Request) -> list[str]
         return shipped
 
 
-def _completed(workers: Executor, units: list[_Unit]) -> Iterable[tuple[_Unit, Future[Trace]]]:
-    """Hand the units out, adapter by adapter, and give them back as they are done."""
+def _completed(workers: Executor, units: list[_Unit], dismissing: bool) -> Iterable[tuple[_Unit, Future[Trace]]]:
+    """Hand the units out, adapter by adapter, and give them back as they are done.
+
+    `dismissing` ends the process of an adapter whose work is done; a caller's own workers are the caller's to end.
+    """
     futures = {workers.submit(work, u.adapter, u.request): u for u in units}
     left = {u.adapter: sum(v.adapter == u.adapter for v in units) for u in units}
     for future in as_completed(list(futures)):
         unit = futures.pop(future)
         yield unit, future
         left[unit.adapter] -= 1
-        if not left[unit.adapter] and isinstance(workers, Workers):
+        if dismissing and not left[unit.adapter] and isinstance(workers, Workers):
             workers.dismiss(unit.adapter)
 
 
