@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from conformance.difference import Difference
 from conformance.result import Case, Deviation, Run
 from conformance_reports import wording
-from conformance_reports.matrix import Cell, matrix
+from conformance_reports.matrix import Cell, cell_text, matrix
 from conformance_reports.problem import problems
 
 _SECTIONS = (
@@ -44,7 +44,7 @@ def render(run: Run | Difference) -> str:
         policy=f"{POLICY}; style-src {hashed(style)}; script-src {hashed(script)}",
         outcome=wording.outcome(run),
         matrix=cells,
-        starred=any("*" in _cell_text(c) for row in cells.rows.values() for c in row),
+        starred=any("*" in cell_text(c) for row in cells.rows.values() for c in row),
         sections=[(key, title, problems(run, statuses)) for key, title, statuses in _SECTIONS],
         left_out=_left_out(run),
         identifier=lambda case: identifiers[id(case)],
@@ -68,7 +68,7 @@ def templates() -> Environment:
         "counted": lambda number, status: wording.counted(status, number),
         "listed": wording.listed,
         "kind": _kind,
-        "cell_text": _cell_text,
+        "cell_text": cell_text,
         "cell_title": _cell_title,
         "cell_extra": _cell_extra,
         "error": _error,
@@ -144,14 +144,6 @@ def _kind(status: str) -> str:
 def _warmth(ratio: float | None) -> int:
     """How near a conforming ratio is to the limit: 0 to 3, the last beyond it (rounding that lines up)."""
     return 0 if ratio is None else sum(ratio > bound for bound in (0.1, 0.5, 1.0))
-
-
-def _cell_text(cell: Cell) -> str:
-    """A cell of the matrix: the worst ratio where it conforms, otherwise the status."""
-    if cell.status == "conforms":
-        text = "conforms" if cell.ratio is None else _error(cell.ratio)
-        return text + ("*" if cell.has("known-divergence") else "")
-    return {"known-divergence": "known", "stale-divergence": "stale"}.get(cell.status, cell.status)
 
 
 def _cell_extra(cell: Cell) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from conformance.result import Case, Run
+from conformance_reports.wording import tolerances
 
 PRECEDENCE = (
     "diverges",
@@ -44,6 +45,14 @@ class Cell:
     def has(self, *statuses: str) -> bool:
         """Whether a case of one of these statuses is among them."""
         return any(c.status in statuses for c in self.cases)
+
+
+def cell_text(cell: Cell) -> str:
+    """A cell in short: the worst ratio where it conforms, otherwise the status."""
+    if cell.status == "conforms":
+        text = "conforms" if cell.ratio is None else tolerances(cell.ratio)
+        return text + ("*" if cell.has("known-divergence") else "")
+    return {"known-divergence": "known", "stale-divergence": "stale"}.get(cell.status, cell.status)
 
 
 @dataclass(frozen=True)

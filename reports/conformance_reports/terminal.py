@@ -9,33 +9,14 @@ from rich.console import Console
 from rich.text import Text
 
 from conformance.difference import Difference
-from conformance.result import Case, Run
+from conformance.result import Run
 from conformance_reports import terminal_difference
 from conformance_reports.matrix import matrix
 from conformance_reports.problem import Problem, problems
+from conformance_reports.problem_wording import HEADINGS, commands, sentences, where
 from conformance_reports.terminal_matrix import drawn
 from conformance_reports.terminal_subjects import of_subjects, subjects
-from conformance_reports.wording import (
-    LEFT_OUT,
-    cause,
-    counted,
-    culprit,
-    culprit_sentence,
-    figure,
-    found_sentence,
-    layout_sentence,
-    listed,
-    rerun,
-    visible,
-)
-
-_HEADINGS = {
-    "diverges": "DIVERGES",
-    "stale-divergence": "STALE",
-    "crashed": "CRASHED",
-    "timeout": "TIMED OUT",
-    "error": "ERROR",
-}
+from conformance_reports.wording import cause, counts, figure, layout_sentence, listed, visible
 
 
 def show(run: Run | Difference, console: Console) -> None:
@@ -50,7 +31,7 @@ def show(run: Run | Difference, console: Console) -> None:
     elif run.cases:
         console.print(*drawn(matrix(run), console.width), sep="\n", highlight=False)
         console.print()
-    for problem in problems(run, _HEADINGS):
+    for problem in problems(run, HEADINGS):
         _show_problem(problem, console)
     known = problems(run, ["known-divergence"])
     if known:
@@ -79,36 +60,15 @@ def _print_wrapped(text: Text, console: Console, indent: int = 0) -> None:
 
 def _show_problem(problem: Problem, console: Console) -> None:
     case = problem.worst
-    heading = Text(_HEADINGS[case.status], style="bold red")
-    heading.append(f"  {visible(case.fixture or case.subject)}", style="default")
-    asked = "" if case.fixture else f", asked to be {case.layer}"
-    heading.append(visible(f" on {case.adapter}, {listed(problem.dtypes)}{asked}"), style="not bold default")
+    heading = Text(HEADINGS[case.status], style="bold red")
+    heading.append(f"  {visible(case.fixture or case.subject)} ", style="default")
+    heading.append(visible(where(problem)), style="not bold default")
     _print_wrapped(heading, console)
-    if case.subject and case.fixture:
-        _line(console, f"subject: {case.subject}")
-    if case.status == "diverges":
-        _line(console, culprit_sentence(case, problem.told_dtype))
-        step = culprit(case)
-        if step is not None:
-            _line(console, found_sentence(step))
-    if case.message:
-        _line(console, case.message)
-    if case.status == "diverges":
-        _show_diagnosis(case, console)
-        _show_command(console, ["conformance explain", visible(case.layer)])
-    _show_command(console, rerun(problem.cases))
+    for sentence, detail in sentences(problem):
+        _line(console, sentence, indent=4 if detail else 2, style="dim" if detail else "")
+    for words in commands(problem):
+        _show_command(console, words)
     console.print()
-
-
-def _show_diagnosis(case: Case, console: Console) -> None:
-    if not case.diagnosis:
-        _line(console, "unexplained: no known convention gives these values")
-    for finding in case.diagnosis:
-        how = "because" if finding.explains else "not explained; a hint:"
-        _line(console, f"{how} `{cause(finding)}`, where the layer has {finding.canonical}")
-        _line(console, finding.sentence, indent=4, style="dim")
-        if finding.equivalent:
-            _line(console, f"no value here tells it from {' or '.join(finding.equivalent)}", indent=4)
 
 
 def _show_command(console: Console, words: list[str]) -> None:
@@ -159,10 +119,9 @@ def _layout_lines(run: Run) -> Iterable[str]:
 
 
 def _summary(run: Run) -> Text:
-    counts = [counted(s, n) for s, n in run.summary.items() if n and s not in LEFT_OUT]
-    left = [counted(s, run.summary[s]) for s in LEFT_OUT if run.summary.get(s)]
-    text = Text(", ".join(counts) if counts else "nothing was judged", style="bold")
+    judged, left = counts(run)
+    text = Text(judged, style="bold")
     text.append(f" in {figure(run.seconds)} s", style="not bold")
     if left:
-        text.append(f"; left out: {', '.join(left)}", style="not bold dim")
+        text.append(f"; left out: {left}", style="not bold dim")
     return text

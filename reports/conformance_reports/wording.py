@@ -8,7 +8,7 @@ import shlex
 import unicodedata
 from collections.abc import Iterable
 
-from conformance.result import Case, Finding, LayoutFinding, Run, StepResult
+from conformance.result import Case, Deviation, Finding, LayoutFinding, Run, StepResult
 
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _COUNTED = {
@@ -84,8 +84,7 @@ def _culprit(case: Case) -> str:
     step = culprit(case)
     if step is None:
         return f"step `{case.culprit}` is at fault" if case.culprit else "no step is at fault by itself"
-    told = [d for d in (step.isolated, step.accumulated) if d is not None]
-    worst = next((d for d in told if not d.tolerances <= 1), told[0] if told else None)
+    worst = told_deviation(step)
     if worst is None:
         said = f"step `{step.name}` is at fault, and nothing on the tape holds its values"
     else:
@@ -103,6 +102,12 @@ def _culprit(case: Case) -> str:
     if case.culprit_until:
         said += f"; the fault may lie anywhere up to `{case.culprit_until}`, the next step that was found"
     return said
+
+
+def told_deviation(step: StepResult) -> Deviation | None:
+    """The error of a step that is told: by itself, or from the inputs on where only that is too great."""
+    told = [d for d in (step.isolated, step.accumulated) if d is not None]
+    return next((d for d in told if not d.tolerances <= 1), told[0] if told else None)
 
 
 def found_sentence(step: StepResult) -> str:
@@ -142,6 +147,13 @@ def counted(status: str, count: int) -> str:
     """`3 known divergences`."""
     one, many = _COUNTED.get(status, (status, status))
     return f"{count} {one if count == 1 else many}"
+
+
+def counts(run: Run) -> tuple[str, str]:
+    """How many cases have which status: of those that were run, and of those that were not."""
+    judged = [counted(s, n) for s, n in run.summary.items() if n and s not in LEFT_OUT]
+    left = [counted(s, run.summary[s]) for s in LEFT_OUT if run.summary.get(s)]
+    return ", ".join(judged) or "nothing was judged", ", ".join(left)
 
 
 def outcome(run: Run) -> str:
