@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from conformance.checking import as_numpy, named_arrays, own_inputs
+from conformance.comparison import Watched, compare
 from conformance.difference import Difference, Side
-from conformance.differing import Watched, compare
 from conformance.errors import ConformanceError, Unsupported
 from conformance.loading import opened
 from conformance.precision import precision

@@ -1,9 +1,7 @@
 """Where a subject leaves the oracle: the search for the faulty step among those that were not found.
 
 The conventions are replayed from the first missing step on, and the replay under which later steps come
-out fixes the alignment. Where none helps, the first step for which there is a tensor from which later
-steps follow is the faulty one; failing that, the first missing step that the subject materialises, in the
-tensor most like it.
+out fixes the alignment. Where none helps, the tensors of the tape are asked (`conformance.unnamed`).
 """
 
 from __future__ import annotations
@@ -16,23 +14,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from conformance import number as numeric
-from conformance.errors import ConformanceError
 from conformance.figures import compare, informative
-from conformance.flow import Flow, carry
+from conformance.flow import carry
 from conformance.hypothesis import NAMED, ROUNDS, Fault, Round
 from conformance.rounding import RoundedArray
 from conformance.tape import Found
+from conformance.unnamed import UnnamedFault
 from conformance.variants import alternatives, is_numeric, of_each_step, precisions, rearranges
 
 if TYPE_CHECKING:
     from conformance.layer import Step
     from conformance.walk import Walk
 
-_MUCH = 100.0
 _MOST_FAULTS = 3  # faulty steps that one search follows before it gives up
 _FEW = 12  # conventions of a layer of which every pair can be tried
-_TRIED = 16  # tensors that are tried as one step
-_PAIRED = 6  # tensors that are tried for each of two steps at once
 _SOLVED = 3  # tensors for which a number is solved
 _AHEAD = (
     24  # missing steps that a replay or a search goes through: more than any layer has, so that a row of them is local
@@ -63,13 +58,14 @@ class FaultSearch:
         if replayed is not None and replayed.complete:
             return replayed
         # A replay that leaves something unexplained yields to evidence for a fault before it.
+        unnamed = UnnamedFault(self)
         for number in pending[:-1]:
             if replayed is not None and number >= replayed.number:
                 break
-            seen = self._confirmed(number) or self._together(number, pending)
+            seen = unnamed.confirmed(number) or unnamed.together(number, pending)
             if seen is not None:
                 return seen
-        return replayed or self._likeliest(pending)
+        return replayed or unnamed.likeliest(pending)
 
     def _best_replay(self, pending: list[int]) -> Fault | None:
         """The replay with the fewest changes that explains the output; else the one that gets furthest."""
@@ -176,13 +172,13 @@ class FaultSearch:
             return None  # too many to replay where the tape does not show them
         if found is None and not (depth > 1 and self.small) and self._hopeless(number, variant):
             return None
-        fresh = found is not None and self._fresh(found) and not self._flexible(variant)
+        fresh = found is not None and self.fresh(found) and not self._flexible(variant)
         base = value if found is None else carry(found.array, self.model)
         fault = Fault(number, base, found, variant, number, False)
-        followed = self._followed(fault, {**self.walk.active, **variant}, fresh, depth, tried)
+        followed = self.followed(fault, {**self.walk.active, **variant}, fresh, depth, tried)
         if (followed is None or not followed.complete) and self._acts_later(fault):
             here = replace(fault, here_only=True, exceptions=1)
-            followed = self._better(followed, self._followed(here, self.walk.active, fresh, depth, tried))
+            followed = self._better(followed, self.followed(here, self.walk.active, fresh, depth, tried))
         if followed is None:
             return None
         return replace(followed, exceptions=followed.exceptions + self._exceptions(variant))
@@ -298,12 +294,12 @@ class FaultSearch:
         a product without its bias, or x - mean where a number of one is solved for to divide by."""
         return any(rearranges(k) or (is_numeric(k) and v not in alternatives(self.flow, k)) for k, v in variant.items())
 
-    def _fresh(self, found: Found) -> bool:
+    def fresh(self, found: Found) -> bool:
         """Whether a tensor is neither one that is known to be another step, nor a copy of it."""
         known = (p.found.array for p in self.walk.placed.values() if p.found is not None)
         return found.position not in self.tape.claimed and not any(np.array_equal(found.array, k) for k in known)
 
-    def _followed(self, fault: Fault, active: Mapping[str, Any], fresh: bool, depth: int, tried: Round) -> Fault | None:
+    def followed(self, fault: Fault, active: Mapping[str, Any], fresh: bool, depth: int, tried: Round) -> Fault | None:
         """`fault` with how far the walk gets from it; None where no later step is found."""
         saved, values = self.walk.values, {**self.walk.values, self.flow.steps[fault.number].name: fault.value}
         self.walk.values = values
@@ -351,7 +347,7 @@ class FaultSearch:
         """Whether a later step's tensor is evidence for a fault: not where it is the same values moved about."""
         ours = fault.value.value
         same = found.array.size == ours.size and np.array_equal(np.sort(found.array, None), np.sort(ours, None))
-        return not same and self._fresh(found)
+        return not same and self.fresh(found)
 
     def _leads_to(self, earlier: int, later: int) -> bool:
         names = {self.flow.steps[earlier].name}
@@ -359,73 +355,6 @@ class FaultSearch:
             if names & set(step.reads.values()):
                 names.add(step.name)
         return self.flow.steps[later].name in names
-
-    def _confirmed(self, number: int) -> Fault | None:
-        """The missing step, in an unclaimed tensor that makes later steps come out."""
-        best: Fault | None = None
-        for found in self._tried(number, _TRIED):
-            fault = Fault(number, carry(found.array, self.model), found, {}, number, False)
-            followed = self._followed(fault, self.walk.active, fresh=False, depth=1, tried=NAMED)
-            if followed is not None and (best is None or followed.rank < best.rank):
-                best = followed
-        return best
-
-    def _together(self, number: int, pending: list[int]) -> Fault | None:
-        """The missing step, where a tensor for it and one for another missing step make a third one come out."""
-        first = self.flow.steps[number].name
-        for second, reader in combinations([n for n in pending if n > number], 2):
-            other = self.flow.steps[second].name
-            if not {first, other} <= set(self.flow.steps[reader].reads.values()):
-                continue
-            others = [carry(found.array, self.model) for found in self._tried(second, _PAIRED)]
-            for found in self._tried(number, _PAIRED):
-                value = carry(found.array, self.model)
-                for held in others:
-                    values = {**self.walk.values, first: value, other: held}
-                    seen = self.walk.locate(reader, self.flow.steps[reader](values, **self.walk.active))
-                    if seen is not None and self._fresh(seen):
-                        return Fault(number, value, found, {}, reader, False)
-        return None
-
-    def _tried(self, number: int, most: int) -> list[Found]:
-        """What may be a wrong version of a step: first those that have its axes in order, then by likeness."""
-        expected = self.flow.steps[number](self.walk.values, **self.walk.active)
-        candidates = self.tape.candidates(expected, after=self.walk.parents_position(number))
-        return sorted(candidates, key=lambda found: not found.view.canonical)[:most]
-
-    def _likeliest(self, pending: list[int]) -> Fault:
-        """The first missing step that the subject materialises, in the tensor most like it."""
-        last = len(self.flow.steps) - 1
-        values = dict(self.walk.values)
-        for number in range(pending[0], last + 1):
-            step = self.flow.steps[number]
-            if number in pending:
-                values[step.name] = step(values, **self.walk.active)
-        output = values[self.flow.output]
-        at_output = compare(output, self.walk.result).ratio if output.shape == self.walk.result.shape else np.inf
-        for number in pending:
-            step = self.flow.steps[number]
-            expected = step(self.walk.values, **self.walk.active)
-            if number == len(self.flow.steps) - 1:
-                break
-            hinted = list(self.tape.hinted(step.name, expected.shape))
-            similar = self.tape.candidates(expected, after=self.walk.parents_position(number))
-            for found in hinted[:1] or [f for f in similar if not self._is_known(f)][:1]:
-                # A tensor that is much further off than the output that comes of it is not the step.
-                if hinted or compare(expected, found.array).ratio <= _MUCH * at_output:
-                    return Fault(number, carry(found.array, self.model), found, {}, number, False)
-        require_shape(self.flow, self.walk.result.shape, output.shape)
-        found = Found.whole(self.walk.result)
-        return Fault(last, carry(self.walk.result, self.model), found, {}, last, pending == [last])
-
-    def _is_known(self, found: Found) -> bool:
-        """Whether a tensor is what the subject gave as its output, or was given, its axes in whatever order."""
-        held = np.sort(self.tape.entries[found.position].array, None)
-        given = (v for v in self.flow.values.values() if isinstance(v, np.ndarray))
-        return any(
-            held.size == array.size and np.array_equal(held, np.sort(array, None))
-            for array in (self.walk.result, *given)
-        )
 
     def indistinguishable(self, fault: Fault) -> list[Mapping[str, Any]]:
         """Other variants with as many changes that explain as much."""
@@ -443,14 +372,3 @@ class FaultSearch:
 def _part(step: Step) -> str:
     """The part of a composite that a step belongs to; empty in a layer of its own."""
     return step.name.rpartition(".")[0]
-
-
-def require_shape(flow: Flow, seen: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    """Raise ConformanceError where an output has not the layer's shape."""
-    if seen != expected:
-        axes = flow.layer.axes(flow.steps[-1])
-        raise ConformanceError(f"the output is {_by(seen)}, but {flow.layer.name} gives {_by(expected)} ({axes})")
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) or "a single number"

@@ -11,12 +11,12 @@ import numpy as np
 
 from conformance.align import align
 from conformance.conventions import by_keyword, conventions
-from conformance.fault import require_shape
 from conformance.figures import Figures, compare, informative
 from conformance.flow import Flow
 from conformance.model import RoundingModel
 from conformance.precision import PRECISIONS
 from conformance.storage import stored_narrower
+from conformance.unnamed import require_shape
 from conformance.variants import MISMATCH, PRECISION, said
 from conformance.walk import Placed, observed_values
 

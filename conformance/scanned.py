@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conformance.fault import FaultSearch, require_shape
+from conformance.fault import FaultSearch
 from conformance.figures import compare
 from conformance.flow import Flow
 from conformance.hypothesis import ROUNDS
 from conformance.number import near
 from conformance.tape import Found
+from conformance.unnamed import require_shape
 from conformance.walk import Walk, observed_values
 
 if TYPE_CHECKING:

@@ -29,7 +29,8 @@ _KINDS = {
     "replay": "The oracle is run with the variant, and diagnosis names it where the values then agree.",
     "weights": "The canonical weights are rearranged, and diagnosis names it as above.",
     "layout": "The same numbers with other axes. Reported as a layout, never as a fault.",
-    "precision": "Coarser arithmetic. Named where casting the operands gives the values within the unchanged tolerance (`tf32`, `bfloat16`); elsewhere a hint, since a wide tolerance explains nothing.",
+    "precision": "Coarser arithmetic. Named where casting the operands gives the values within the unchanged tolerance "
+    "(`tf32`, `bfloat16`); elsewhere a hint, since a wide tolerance explains nothing.",
     "advisory": "Known, but no value tells it apart. Shown here and by `conformance explain`, never diagnosed.",
 }
 
