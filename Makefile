@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test lint calibration octave clean
+.PHONY: run test lint calibration detection octave clean
 
 run: $(READY)  ## the main job: every fixture on every adapter, and an HTML report at the end
 	$(BIN)/conformance run --html report.html
@@ -19,6 +19,9 @@ lint: $(READY)  ## linters and type checker
 
 calibration: $(READY)  ## the distribution of ratios, per framework and dtype
 	$(BIN)/python benchmarks/calibration.py
+
+detection: $(READY)  ## planted faults in every framework: how many are detected, placed and named
+	$(BIN)/python benchmarks/detection.py
 
 # The MATLAB fixtures are recorded by GNU Octave, and a test records them again.
 octave:
