@@ -206,11 +206,12 @@ def conformance(request: pytest.FixtureRequest) -> Conformance:
 
 
 @pytest.fixture(scope="session")
-def conformance_workers() -> Iterator[Workers]:
+def conformance_workers(request: pytest.FixtureRequest) -> Iterator[Workers]:
     """The processes in which the frameworks live, one for each adapter that is asked for, as long as the session."""
     from conformance.worker import Workers
 
-    workers = Workers(1)
+    beside = getattr(request.config, "workerinput", {}).get("workercount", 1)  # other processes want cores too
+    workers = Workers(beside)
     yield workers
     workers.shutdown(cancel_futures=True)
 
