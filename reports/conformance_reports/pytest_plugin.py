@@ -43,6 +43,9 @@ class Conformance:
         self.cases: list[Case] = []
         self.environment: dict[str, str] = {}
 
+    def __repr__(self) -> str:
+        return f"<conformance of {self._test}>"
+
     def check(self, subject: Any, layer: str, **options: Any) -> Case:
         """As `conformance.check`, with its options."""
         __tracebackhide__ = True
@@ -97,9 +100,10 @@ class _Report:
         for name in _FILES:
             given = config.getoption(f"conformance_{name}")
             if given is not None:
-                self.files[name] = config.invocation_params.dir / Path(given).expanduser()
+                self.files[name] = Path(given).expanduser()
+        self.folder = config.invocation_params.dir  # where tests may leave it
         for path in self.files.values():  # told before the tests are run, not after
-            if path.is_dir() or not path.parent.is_dir():
+            if (self.folder / path).is_dir() or not (self.folder / path).parent.is_dir():
                 raise pytest.UsageError(f"{path}: cannot be written; give a file in a folder that exists")
         self.carried: list[tuple[int, str]] = []
         self.said: list[str] = []
@@ -125,7 +129,7 @@ class _Report:
         self.said = [f"{len(run.cases)} {'case' if len(run.cases) == 1 else 'cases'}: {counts}"]
         for name, path in self.files.items():
             try:
-                write(name, run, path)
+                write(name, run, self.folder / path)
                 self.said.append(f"the {name.upper()} report is {path}")
             except ConformanceError as error:
                 self.said.append(str(error))
