@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from conformance.result import Case, Run
 
 LISTS = ("layers", "adapters", "fixtures", "conventions", "divergences", "discrimination")
+FILES = {
+    "json": "JSON",
+    "html": "one HTML page",
+    "junit": "JUnit XML, for a CI server",
+    "markdown": "Markdown, for a pull request or a job's summary",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -120,6 +126,16 @@ def parser() -> argparse.ArgumentParser:
     diff.add_argument("--dtype", metavar="DTYPE", help="float64, float32, bfloat16 or float16 (each model's own)")
     _files(diff)
 
+    report = _command(
+        commands,
+        "report",
+        _report,
+        "Show again a result that --json wrote, or write it in another form.",
+    )
+    report.epilog = "Exit code: 0 where it could be shown, whatever it says; 2 for bad usage or input."
+    report.add_argument("result", metavar="RUN", type=Path, help="the JSON file of a run, a check or a diff")
+    _files(report)
+
     listing = _command(
         commands,
         "list",
@@ -148,8 +164,8 @@ def _command(
 
 
 def _files(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--json", metavar="FILE", type=Path, help="write the result as JSON")
-    command.add_argument("--html", metavar="FILE", type=Path, help="write the result as one HTML page")
+    for name, what in FILES.items():
+        command.add_argument(f"--{name}", metavar="FILE", type=Path, help=f"write the result as {what}")
 
 
 def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
@@ -172,8 +188,7 @@ def _run(options: argparse.Namespace) -> int:
     from conformance.report import load, write
     from conformance.run import run
 
-    files = {name: path for name in ("json", "html") if (path := getattr(options, name)) is not None}
-    _check_writable(files)
+    files = _asked_files(options)
     chosen = select(options.fixture)
     dtypes = options.dtype or ["float32", "float64"]
     with _Progress() as progress:
@@ -199,8 +214,7 @@ def _check(options: argparse.Namespace) -> int:
     from conformance.layers import get_layer
     from conformance.report import load, write
 
-    files = {name: path for name in ("json", "html") if (path := getattr(options, name)) is not None}
-    _check_writable(files)
+    files = _asked_files(options)
     if options.layer is None and (options.config or options.weights):
         raise ConformanceError("--config and --weights belong to one layer: name it with --layer")
     if options.layer is not None and options.layer != "sequential":
@@ -226,8 +240,7 @@ def _diff(options: argparse.Namespace) -> int:
     from conformance.isolation import differed
     from conformance.report import load, write
 
-    files = {name: path for name in ("json", "html") if (path := getattr(options, name)) is not None}
-    _check_writable(files)
+    files = _asked_files(options)
     asked = {
         "inputs": options.inputs,
         "adapters": (options.adapter_a, options.adapter_b),
@@ -238,6 +251,22 @@ def _diff(options: argparse.Namespace) -> int:
     for name, path in files.items():
         write(name, found, path)
     return found.exit_code
+
+
+def _report(options: argparse.Namespace) -> int:
+    """It renders and does not judge: 0, whatever the result says."""
+    from conformance.reading import read
+    from conformance.report import load, write
+
+    files = _asked_files(options)
+    result = read(options.result)
+    for name, path in files.items():
+        write(name, result, path)
+    if not files:
+        from rich.console import Console
+
+        load("terminal")(result, Console())
+    return 0
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -260,12 +289,14 @@ def _exit_code(result: Run, named: list[str]) -> int:
     return result.exit_code or (3 if named and result.summary.get("unavailable") else 0)
 
 
-def _check_writable(files: dict[str, Path]) -> None:
-    """Refuse at once what would fail after the work is done."""
+def _asked_files(options: argparse.Namespace) -> dict[str, Path]:
+    """The files to write, by the report's name; what would fail after the work is done is refused at once."""
+    files = {name: path for name in FILES if (path := getattr(options, name)) is not None}
     for path in files.values():
         folder = path.parent
         if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
             raise ConformanceError(f"{path}: cannot be written; give a file in a folder that exists and is writable")
+    return files
 
 
 class _Progress:

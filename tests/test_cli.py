@@ -121,7 +121,7 @@ def test_a_traceback_is_shown_to_who_asks():
         assert "ConformanceError: unknown layer" in done.stderr
 
 
-@pytest.mark.parametrize("option", ["--json", "--html"])
+@pytest.mark.parametrize("option", ["--json", "--html", "--junit", "--markdown"])
 def test_a_file_that_cannot_be_written_is_refused_before_the_work(option, tmp_path):
     """torch would take seconds to start; it is not."""
     missing = tmp_path / "nowhere" / "run.out"
@@ -234,11 +234,41 @@ def test_diff_says_which_file_is_missing_and_where_it_cannot_write(tmp_path):
 def test_diff_ends_with_1_where_models_part_and_writes_its_reports(tmp_path):
     model = "import torch\ntorch.manual_seed(0)\na = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh())\n"
     (tmp_path / "models.py").write_text(model + "b = torch.nn.Sequential(a[0], torch.nn.ReLU())\nprint('hello')\n")
-    files = ("--json", "d.json", "--html", "d.html")
+    files = ("--json", "d.json", "--html", "d.html", "--junit", "d.xml", "--markdown", "d.md")
     done = conformance("diff", "models.py:a", "models.py:b", *files, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     assert done.stdout.startswith("The two models part at aten.tanh.default in 1.\n")
     written = json.loads((tmp_path / "d.json").read_text())
     assert (written["status"], written["first"]["b"]["operation"]) == ("parts", "aten.relu.default")
     assert "<h1>The two models part" in (tmp_path / "d.html").read_text()
+    assert 'message="The two models part at' in (tmp_path / "d.xml").read_text()
+    assert (tmp_path / "d.md").read_text().startswith("### The two models part at `aten.tanh.default` in `1`.\n")
+    assert conformance("report", "d.json", cwd=tmp_path).stdout == done.stdout
     assert conformance("diff", "models.py:a", "models.py:a", cwd=tmp_path).returncode == 0
+
+
+# -- report ------------------------------------------------------------------------------------------------------------
+def test_a_run_that_is_reported_again_is_the_same(frame, monkeypatch, tmp_path):  # noqa: F811
+    monkeypatch.setenv("FRAME_SUBJECTS", "fine,wrong")
+    files = {"--json": "r.json", "--html": "r.html", "--junit": "r.xml", "--markdown": "r.md"}
+    words = [word for pair in files.items() for word in pair]
+    select = ["--adapter", "frame", "--fixture", "linear/no-bias", "--dtype", "float32"]
+    first = conformance("run", *select, *words, cwd=tmp_path)
+    assert first.returncode == 1, first.stderr
+    assert "<failure" in (tmp_path / "r.xml").read_text()
+    assert (tmp_path / "r.md").read_text().startswith("### 1 of 2 cases diverges.\n")
+    written = {name: (tmp_path / name).read_bytes() for name in files.values()}
+    again = conformance("report", "r.json", cwd=tmp_path)
+    assert (again.returncode, again.stderr, again.stdout) == (0, "", first.stdout)
+    silent = conformance("report", "r.json", *words, cwd=tmp_path)
+    assert (silent.returncode, silent.stderr, silent.stdout) == (0, "", "")
+    assert {name: (tmp_path / name).read_bytes() for name in files.values()} == written
+
+
+def test_report_refuses_what_is_no_result(tmp_path):
+    (tmp_path / "deep.json").write_text('{"schema": 1, "x": ' + "[" * 10**6)
+    assert "no such file" in refused("report", tmp_path / "absent.json")
+    assert "nested too deeply" in refused("report", tmp_path / "deep.json", "--html", tmp_path / "x.html")
+    assert not (tmp_path / "x.html").exists()
+    assert "cannot be written" in refused("report", tmp_path / "deep.json", "--junit", tmp_path / "no" / "x.xml")
+    assert "RUN" in refused("report")

@@ -1,0 +1,114 @@
+"""Results read again from the JSON files that runs and diffs write.
+
+A file may come from anywhere. What reports rely on and the types do not say (statuses, numbers that are not finite, a
+summary that is the cases') is looked at here, so that no report meets a result that could not have been written.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from conformance import difference
+from conformance.difference import Difference
+from conformance.errors import ConformanceError
+from conformance.result import STATUSES, Run, summarise
+
+SCHEMA = 1
+"""The schema version that is written and read."""
+MOST_BYTES = 256 * 2**20
+"""Ten times what a run of every fixture on every adapter writes, and more: a larger file is none of ours."""
+_NOT_FINITE = ("inf", "-inf", "nan")
+
+
+class _Kind(msgspec.Struct):
+    """What tells the files apart."""
+
+    schema: int
+    cases: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    pairs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+def read(path: str | os.PathLike[str]) -> Run | Difference:
+    """The run or difference that `--json` wrote to `path`.
+
+    Raises ConformanceError for a file that is missing or cannot be read, is no JSON, has another schema version, or is
+    no result.
+    """
+    content = _content(Path(path))
+    try:
+        kind = msgspec.json.decode(content, type=_Kind)
+        if kind.schema != SCHEMA:
+            raise ConformanceError(
+                f"{path} has schema {kind.schema}, and this version of conformance reads {SCHEMA}: "
+                f"use the version that wrote it, or write it again"
+            )
+        if kind.pairs is msgspec.UNSET:
+            found: Run | Difference = msgspec.json.decode(content, type=Run)
+        else:
+            found = msgspec.json.decode(content, type=Difference)
+    except msgspec.ValidationError as error:
+        raise _no_result(path, str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConformanceError(f"{path} is not JSON ({error}): give a file that --json wrote") from None
+    except RecursionError:
+        raise _no_result(path, "it is nested too deeply") from None
+    for wrong in _faults(found):
+        raise _no_result(path, wrong)
+    return found
+
+
+def _no_result(path: str | os.PathLike[str], why: str) -> ConformanceError:
+    return ConformanceError(f"{path} is no result of conformance ({why}): give a file that --json wrote")
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise ConformanceError(f"{path}: there is no such file; give one that --json wrote") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ConformanceError(f"{path} cannot be read: {reason}; give a file that --json wrote") from None
+    if len(content) > MOST_BYTES:
+        raise ConformanceError(f"{path} has more than {MOST_BYTES // 2**20} MiB: give a file that --json wrote")
+    return content
+
+
+def _faults(found: Run | Difference) -> Iterator[str]:
+    """What the types do not say and yet is wrong."""
+    figures: Iterator[float | str]
+    if isinstance(found, Difference):
+        if found.status not in difference.STATUSES:
+            yield f"a diff has no status {found.status!r}"
+        if found.rounding not in difference.ROUNDINGS:
+            yield f"nothing is judged by the rounding of {found.rounding!r}"
+        figures = _figures_of_difference(found)
+    else:
+        for number, case in enumerate(found.cases):
+            if case.status not in STATUSES:
+                yield f"case {number} has the status {case.status!r}, which there is not"
+        if found.summary != summarise(found.cases):
+            yield "its summary is not that of its cases"
+        figures = _figures_of_run(found)
+    for figure in figures:
+        if isinstance(figure, str) and figure not in _NOT_FINITE:
+            yield f"{figure!r} stands where a number belongs"
+
+
+def _figures_of_run(run: Run) -> Iterator[float | str]:
+    for case in run.cases:
+        for step in case.steps:
+            for told in (step.isolated, step.accumulated):
+                if told is not None:
+                    yield from (told.ratio, told.max_abs, told.max_rel)
+
+
+def _figures_of_difference(found: Difference) -> Iterator[float | str]:
+    for told in (found.output, found.first.figures if found.first is not None else None):
+        if told is not None:
+            yield from (told.ratio, told.max_abs, told.max_rel)
