@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -89,6 +90,19 @@ def test_the_summary_has_the_report_and_the_exit_code_is_kept(runner, tmp_path, 
         "report.html",
         "report.md",
     ]
+
+
+def test_with_the_command_itself(runner, tmp_path):
+    (tmp_path / "bin" / "conformance").unlink()
+    (tmp_path / "bin" / "conformance").symlink_to(Path(sys.executable).with_name("conformance"))
+    done = runner(1, arguments="--fixture linear/plain --adapter onnxruntime --dtype float32")
+    assert done.returncode == 0, done.stderr
+    written = (tmp_path / "conformance-reports" / "report.md").read_text(encoding="utf-8")
+    assert "onnxruntime" in written
+    assert (tmp_path / "summary.md").read_text(encoding="utf-8") == f"What an earlier step wrote\n{written}"
+    cases = ElementTree.parse(tmp_path / "conformance-reports" / "junit.xml").iter("testcase")
+    assert len(list(cases)) >= 1
+    assert runner(1, arguments="--fixture linaer").returncode == 2
 
 
 def test_bad_usage_has_no_report_and_its_exit_code(runner, tmp_path):
