@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test lint calibration detection octave clean
+.PHONY: run test lint docs calibration detection octave clean
 
 run: $(READY)  ## the main job: every fixture on every adapter, and an HTML report at the end
 	$(BIN)/conformance run --html report.html
@@ -16,6 +16,10 @@ lint: $(READY)  ## linters and type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(READY)  ## the documentation as a site; a broken link or a page left out is an error
+	$(BIN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
+	@echo "The first page is build/site/index.html"
 
 calibration: $(READY)  ## the distribution of ratios, per framework and dtype
 	$(BIN)/python benchmarks/calibration.py
@@ -36,4 +40,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv dist report.html
+	rm -rf .venv build dist report.html

@@ -1,4 +1,4 @@
-"""Writes the pages that are made from data: conventions.md, divergences.md and the table in the README.
+"""Writes the pages that are made from data: conventions.md, divergences.md, commands.md and the table in the README.
 
 python docs/catalogue.py            # writes what has changed
 python docs/catalogue.py --check    # writes nothing, and exits with 1 where a page is stale
@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
+
+from reference import commands_page
 
 from conformance.adapter import Adapter, adapter_names, load
 from conformance.conventions import Convention, conventions
@@ -53,6 +55,8 @@ def pages(root: Path) -> Iterator[tuple[Path, str]]:
     """Each page with the text that it should have."""
     yield root / "docs" / "conventions.md", "\n".join(conventions_page()) + "\n"
     yield root / "docs" / "divergences.md", "\n".join(divergences_page()) + "\n"
+    head = ["# Command reference", "", _MADE.format("conformance/cli.py"), ""]
+    yield root / "docs" / "commands.md", "\n".join([*head, *commands_page()]) + "\n"
     readme = root / "README.md"
     before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]

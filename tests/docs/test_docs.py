@@ -94,6 +94,19 @@ def test_a_commands_page_has_its_options_and_no_others(command: str) -> None:
     assert sorted(listed) == sorted(options(command))
 
 
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_the_reference_has_all_that_a_command_takes(command: str) -> None:
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    section = text.partition(f"\n## {command}\n")[2].partition("\n## ")[0]
+    assert re.search(rf"\]\(({command}|report)\.md", section)
+    plain = section.replace("`", "")
+    for action in COMMANDS[command]._actions:
+        name = ", ".join(action.option_strings) or action.metavar or action.dest
+        said = str(action.help).replace("`", "")
+        assert re.search(rf"^\| {re.escape(name)}\b.* \| {re.escape(said)}", plain, re.M), name
+    assert all(said in plain for said in (COMMANDS[command].description, COMMANDS[command].epilog) if said)
+
+
 def test_every_command_has_its_page() -> None:
     assert [c for c in COMMANDS if not (ROOT / "docs" / f"{c}.md").is_file()] == []
 
