@@ -26,6 +26,7 @@ from conformance.loading import opened
 from conformance.precision import Precision, precision
 from conformance.result import Case, Run, parts_of, summarise
 from conformance.run import fresh
+from conformance.sample import thinned
 from conformance.subject import Argument, Call, Live, Own, Part, Recording
 from conformance.weights import WeightSearch
 
@@ -83,7 +84,7 @@ def checked_run(subject: Any, layer: str, **options: Any) -> Run:
     live = opened(subject, options.pop("adapter", None))
     inputs, weights = (named_arrays(options.pop(n, None), n) for n in ("inputs", "weights"))
     through = options.pop("call", None)
-    case, trace = Checked(live, layer, inputs, weights, through=through, **options).judged()
+    case, trace = Checked(live, layer, inputs, weights, through=through, sampling=True, **options).judged()
     seconds = time.perf_counter() - clock
     return run_of([replace_seconds(case, seconds)], trace.environment if trace is not None else {}, seconds)
 
@@ -158,7 +159,7 @@ def run_of(cases: list[Case], environment: Mapping[str, str], seconds: float) ->
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 3),
         summary=summarise(cases),
-        cases=cases,
+        cases=thinned(cases),
     )
 
 
@@ -175,6 +176,7 @@ class Checked:
     through: Callable[..., Any] | None = None
     decomposed: bool = False
     name: str = ""
+    sampling: bool = False  # also where it conforms: of one layer, a person looks at every step
 
     def judged(self) -> tuple[Case, Trace | None]:
         """The case, and the trace that it was judged on (None where the subject could not be run)."""
@@ -214,7 +216,7 @@ class Checked:
                     values[stand_for] = values[stand_in]
             return replace(flow, values={**flow.values, **values}), self._trace(again, layer, number)
 
-        verdict = judge(flow, trace, number, rerun)
+        verdict = judge(flow, trace, number, rerun, sampling=self.sampling)
         return self._case(number, verdict.status, verdict.message, **parts_of(verdict)), trace
 
     def _own(self) -> Own | None:

@@ -44,21 +44,10 @@ def compare(expected: RoundedArray, observed: NDArray[Any]) -> Figures:
         return Figures(math.inf, math.inf, math.inf, (), expected.size, expected.size)
     if expected.size == 0:
         return Figures(0.0, 0.0, 0.0, (), 0, 0)
-    value, tolerance = expected.value, expected.tolerance
-    seen = np.asarray(observed, dtype=np.float64)
+    value = expected.value
+    error, finite = _errors(expected, np.asarray(observed, dtype=np.float64))
     with np.errstate(all="ignore"):
-        error = np.asarray(np.subtract(seen, value))
-        np.abs(error, out=error)
-        finite = True
-        if not math.isfinite(error.sum()):
-            finite = np.isfinite(value) & np.isfinite(seen)
-            same = (np.isnan(value) & np.isnan(seen)) | (value == seen)
-            largest = expected.model.precision.largest
-            overflow = np.isinf(seen) & (np.sign(seen) == np.sign(value)) & (np.abs(value) + tolerance > largest)
-            error = np.where(finite, error, np.where(same | overflow, 0.0, np.inf))
-        ratios = np.asarray(error / tolerance)
-        if math.isnan(ratios.sum()):  # 0 / 0 is no error, and infinite errors and tolerances say nothing
-            ratios = np.where(np.isnan(ratios), np.where(error > 0, np.inf, 0.0), ratios)
+        ratios = _in_tolerances(error, expected)
         worst = int(np.argmax(ratios))
         largest, outside = float(ratios.flat[worst]), int(np.count_nonzero(ratios > 1))
         if largest == 0:
@@ -68,6 +57,42 @@ def compare(expected: RoundedArray, observed: NDArray[Any]) -> Figures:
         relative[~((value != 0) & finite)] = 0
     at = tuple(int(i) for i in np.unravel_index(worst, value.shape))
     return Figures(largest, float(error.max()), float(relative.max()), at, outside, value.size)
+
+
+def differences(expected: RoundedArray, observed: NDArray[Any]) -> NDArray[np.float64]:
+    """What is observed less what is expected, in tolerances, element by element; the shapes must be equal.
+
+    What does not match and is not finite is off by infinity.
+    """
+    seen = np.asarray(observed, dtype=np.float64)
+    error, _ = _errors(expected, seen)
+    return np.where(seen < expected.value, -1.0, 1.0) * _in_tolerances(error, expected)
+
+
+def _errors(expected: RoundedArray, seen: NDArray[np.float64]) -> tuple[NDArray[np.float64], Any]:
+    """The absolute errors, and where both values are finite (True: everywhere)."""
+    value = expected.value
+    with np.errstate(all="ignore"):
+        error = np.asarray(np.subtract(seen, value))
+        np.abs(error, out=error)
+        finite: Any = True
+        if not math.isfinite(error.sum()):
+            finite = np.isfinite(value) & np.isfinite(seen)
+            same = (np.isnan(value) & np.isnan(seen)) | (value == seen)
+            largest = expected.model.precision.largest
+            overflow = (
+                np.isinf(seen) & (np.sign(seen) == np.sign(value)) & (np.abs(value) + expected.tolerance > largest)
+            )
+            error = np.where(finite, error, np.where(same | overflow, 0.0, np.inf))
+    return error, finite
+
+
+def _in_tolerances(error: NDArray[np.float64], expected: RoundedArray) -> NDArray[np.float64]:
+    with np.errstate(all="ignore"):
+        ratios = np.asarray(error / expected.tolerance)
+        if math.isnan(ratios.sum()):  # 0 / 0 is no error, and infinite errors and tolerances say nothing
+            ratios = np.where(np.isnan(ratios), np.where(error > 0, np.inf, 0.0), ratios)
+    return ratios
 
 
 def informative(expected: RoundedArray) -> bool:

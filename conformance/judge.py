@@ -15,13 +15,16 @@ from conformance.figures import Figures, compare, informative
 from conformance.flow import Flow
 from conformance.model import RoundingModel
 from conformance.precision import PRECISIONS
+from conformance.sample import with_samples
 from conformance.storage import stored_narrower
 from conformance.unnamed import require_shape
-from conformance.variants import MISMATCH, PRECISION, said
+from conformance.variants import MISMATCH, PRECISION, asked, layer_at, said
 from conformance.walk import Placed, observed_values
 
 if TYPE_CHECKING:
+    from conformance.conventions import Convention
     from conformance.precision import Precision
+    from conformance.result import Sample
     from conformance.tape import Found
     from conformance.trace import Trace
 
@@ -40,6 +43,7 @@ class JudgedStep:
     found_axes: str | None
     isolated: Figures | None
     accumulated: Figures | None
+    sample: Sample | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,9 @@ class Cause:
     equivalent: tuple[str, ...]
     sentence: str
     explains: bool = True
+    formula: str = ""
+    canonical_formula: str = ""
+    seen: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,8 +89,12 @@ class Verdict:
     message: str | None = None
 
 
-def judge(flow: Flow, trace: Trace, precision: Precision, rerun: Rerun | None = None) -> Verdict:
+def judge(
+    flow: Flow, trace: Trace, precision: Precision, rerun: Rerun | None = None, *, sampling: bool = False
+) -> Verdict:
     """Judge `trace` against `flow`.
+
+    Where it does not conform, and with `sampling` in any case, the steps have samples of their values.
 
     `rerun` runs the subject again on fresh random inputs; it is called only where errors are beyond
     their tolerances and yet within the worst case, so that structured data may have lined them up.
@@ -103,7 +114,10 @@ def judge(flow: Flow, trace: Trace, precision: Precision, rerun: Rerun | None = 
                     replace(s, status="conforms", flags=(*s.flags, "biased-rounding")) if s.status in off else s
                     for s in steps
                 ]
-    return _verdict(flow, trace, placed, single, steps, model)
+    verdict = _verdict(flow, trace, placed, single, steps, model)
+    if sampling or verdict.status != "conforms":
+        verdict = replace(verdict, steps=tuple(with_samples(flow, trace, placed, verdict.steps, model)))
+    return verdict
 
 
 def _aligned(flow: Flow, trace: Trace, model: RoundingModel) -> tuple[dict[str, Placed], dict[str, Placed] | None]:
@@ -229,19 +243,20 @@ def _causes(flow: Flow, step: str, placed: Placed, model: RoundingModel) -> list
     for keyword, given in placed.conventions.items():
         convention, value = by_keyword(keyword), said(given)
         assert convention is not None
-        canonical = convention.canonical
-        asked = flow.config.get(convention.id.rpartition(".")[2].replace("-", "_"))
-        if canonical == "<dtype>":
-            canonical = model.precision.name
-        elif asked is not None and (canonical.startswith("<") or isinstance(asked, str | float)):
-            canonical = str(asked)
-        seen = next((v.seen for v in convention.variants if v.value == value), "")
-        sentence = f"{step} comes out with {convention.id} = {value}; the layer that was asked for has {canonical}"
+        canonical = model.precision.name if convention.canonical == "<dtype>" else asked(flow, step, convention)
+        here, there = convention.compared(layer_at(flow, step), value, canonical)
+        seen = _seen(convention, value)
+        sentence = f"{step} comes out with {convention.id} = {value}{f': {here}' if here else ''}; "
+        sentence += f"the layer that was asked for has {canonical}{f': {there}' if there else ''}"
         if {keyword: given} == MISMATCH:
             sentence = f"{step} is what this layer gives with other weights, which were found by least squares"
         sentence += f" (seen: {seen})" if seen else ""
-        causes.append(Cause(convention.id, value, canonical, step, others, sentence))
+        causes.append(Cause(convention.id, value, canonical, step, others, sentence, True, here, there, seen))
     return causes
+
+
+def _seen(convention: Convention, value: str) -> str:
+    return next((v.seen for v in convention.variants if v.value == value), "")
 
 
 def _in_words(variant: Mapping[str, object]) -> str:
@@ -267,8 +282,13 @@ def _precisions(
             replay = flow.isolated(model, observed_values(placed), {keyword: variant.value})
             wide = next(value for s, value in replay if s.name == culprit)
             if compare(wide, found.array).conforms:
-                said = f"the errors of {culprit} are those of {convention.id} = {variant.value} (seen: {variant.seen})"
-                causes.append(Cause(convention.id, variant.value, convention.canonical, culprit, (), said, False))
+                value, canonical = variant.value, convention.canonical
+                here, there = convention.compared(layer_at(flow, culprit), value, canonical)
+                said = f"the errors of {culprit} are those of {convention.id} = {value}"
+                said += f"{f': {here}' if here else ''} (seen: {variant.seen})"
+                causes.append(
+                    Cause(convention.id, value, canonical, culprit, (), said, False, here, there, variant.seen)
+                )
     if not causes and single is not None:
         left = {name: _causes(flow, name, p, model) for name, p in single.items() if p.faulty}
         if all(left.values()):
@@ -276,7 +296,10 @@ def _precisions(
             said = "the errors are of float32's size: judged as float32, " + (
                 "what is left is explained by the conventions named here" if beyond else "every step conforms"
             )
-            causes.append(Cause("arithmetic.precision", "float32", "float64", culprit, (), said, False))
+            convention = conventions()["arithmetic.precision"]
+            here, there = convention.compared(layer_at(flow, culprit), "float32", "float64")
+            seen = _seen(convention, "float32")
+            causes.append(Cause(convention.id, "float32", "float64", culprit, (), said, False, here, there, seen))
             causes += beyond
     return causes
 

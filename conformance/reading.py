@@ -6,6 +6,7 @@ summary that is the cases') is looked at here, so that no report meets a result 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import msgspec
 from conformance import difference
 from conformance.difference import Difference
 from conformance.errors import ConformanceError
-from conformance.result import STATUSES, Run, summarise
+from conformance.result import HISTOGRAM, STATUSES, Run, Sample, summarise
 
 SCHEMA = 1
 """The schema version that is written and read."""
@@ -92,6 +93,9 @@ def _faults(found: Run | Difference) -> Iterator[str]:
         for number, case in enumerate(found.cases):
             if case.status not in STATUSES:
                 yield f"case {number} has the status {case.status!r}, which there is not"
+            for step in case.steps:
+                if step.sample is not None and not _fits(step.sample):
+                    yield f"the sample of {step.name!r} in case {number} does not have the sizes that it says"
         if found.summary != summarise(found.cases):
             yield "its summary is not that of its cases"
         figures = _figures_of_run(found)
@@ -100,12 +104,27 @@ def _faults(found: Run | Difference) -> Iterator[str]:
             yield f"{figure!r} stands where a number belongs"
 
 
+def _fits(sample: Sample) -> bool:
+    """Whether a sample has as many values as it says, and lies within its step."""
+    held = {len(sample.oracle), len(sample.observed), len(sample.difference)}
+    axes = list(zip(sample.start, sample.size, sample.shape, strict=False))
+    return (
+        len(sample.start) == len(sample.size) == len(sample.shape)
+        and all(start >= 0 < size and start + size <= whole for start, size, whole in axes)
+        and held == {math.prod(sample.size)}
+        and len(sample.histogram) == len(HISTOGRAM) + 1
+        and min(sample.histogram) >= 0
+    )
+
+
 def _figures_of_run(run: Run) -> Iterator[float | str]:
     for case in run.cases:
         for step in case.steps:
             for told in (step.isolated, step.accumulated):
                 if told is not None:
                     yield from (told.ratio, told.max_abs, told.max_rel)
+            if step.sample is not None:
+                yield from (*step.sample.oracle, *step.sample.observed, *step.sample.difference)
 
 
 def _figures_of_difference(found: Difference) -> Iterator[float | str]:

@@ -51,8 +51,31 @@ class Location(msgspec.Struct, frozen=True):
     axes: str
 
 
+HISTOGRAM = tuple(10.0 ** (k / 2) for k in range(-6, 19))
+"""The bounds of a histogram's classes, in tolerances: half decades, and one class below and above them all."""
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """A window of a step. `oracle`, `observed` and `difference` (in tolerances) hold its elements, the last axis
+    fastest; `start` and `size` tell where in the step's `shape` it is, an entry for each axis.
+
+    `figure` names what `oracle` was computed from: `isolated`, the values observed before the step, or `accumulated`,
+    the inputs. `histogram` counts every element of the step by the size of its difference, in the classes of HISTOGRAM.
+    """
+
+    figure: str
+    shape: list[int]
+    start: list[int]
+    size: list[int]
+    oracle: list[float | str]
+    observed: list[float | str]
+    difference: list[float | str]
+    histogram: list[int]
+
+
 class StepResult(msgspec.Struct, frozen=True):
-    """The verdict on one step."""
+    """The verdict on one step. `sample` holds values to look at: None where the step was not seen, where it is right
+    and of a run of many cases, and where a run has so many that none was kept of it."""
 
     name: str
     axes: str
@@ -61,10 +84,15 @@ class StepResult(msgspec.Struct, frozen=True):
     found: Location | None
     isolated: Deviation | None
     accumulated: Deviation | None
+    sample: Sample | None = None
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """A convention that explains a divergence."""
+    """A convention that explains a divergence.
+
+    `formula` is what it makes of the step, `canonical_formula` what the layer that was asked for has there; they are
+    empty where no formula says it. `seen` is where others met it.
+    """
 
     convention: str
     value: str
@@ -73,6 +101,9 @@ class Finding(msgspec.Struct, frozen=True):
     explains: bool
     equivalent: list[str]
     sentence: str
+    formula: str = ""
+    canonical_formula: str = ""
+    seen: str = ""
 
 
 class LayoutFinding(msgspec.Struct, frozen=True):
@@ -161,6 +192,7 @@ def _step(step: JudgedStep) -> StepResult:
         found=location,
         isolated=_deviation(step.isolated),
         accumulated=_deviation(step.accumulated),
+        sample=step.sample,
     )
 
 
@@ -171,7 +203,18 @@ def parts_of(verdict: Verdict) -> dict[str, Any]:
         "culprit_until": verdict.until,
         "layouts": [LayoutFinding(x.step, x.convention, x.value) for x in verdict.layouts],
         "diagnosis": [
-            Finding(c.convention, c.value, c.canonical, c.step, c.explains, list(c.equivalent), c.sentence)
+            Finding(
+                c.convention,
+                c.value,
+                c.canonical,
+                c.step,
+                c.explains,
+                list(c.equivalent),
+                c.sentence,
+                c.formula,
+                c.canonical_formula,
+                c.seen,
+            )
             for c in verdict.causes
         ],
         "steps": [_step(s) for s in verdict.steps],

@@ -23,6 +23,7 @@ from conformance.layer import nearest
 from conformance.layers import get_layer, layer_names
 from conformance.precision import Precision, precision
 from conformance.result import Case, Run, parts_of, summarise
+from conformance.sample import thinned
 from conformance.trace import Request, Trace
 from conformance.worker import BAD_INPUT, WorkerFailed, Workers, failure, work
 
@@ -122,7 +123,7 @@ def run(
         started=started.isoformat(timespec="seconds"),
         seconds=round(time.perf_counter() - clock, 3),
         summary=summarise(cases),
-        cases=cases,
+        cases=thinned(cases),
     )
 
 

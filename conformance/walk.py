@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 class Placed:
     """What became of one step: the tensor that holds it, its isolated figures, and, where it is at
     fault, the conventions under which it conforms (keyword to value; empty: unexplained) and those that
-    no value tells apart from them."""
+    no value tells apart from them. `stand_in` is what it was compared by where no tensor holds it."""
 
     found: Found | None = None
+    stand_in: NDArray[Any] | None = None
     isolated: Figures | None = None
     faulty: bool = False
     conventions: Mapping[str, Any] = field(default_factory=dict)
@@ -221,6 +222,7 @@ class Walk:
         else:
             # Not materialised: what the replay gives stands for what the subject computed.
             placed = self.placed[step.name]
+            placed.stand_in = fault.value.value
             placed.isolated = compare(canonical, fault.value.value)
             self.values[step.name] = fault.value
         placed.faulty = True

@@ -18,6 +18,8 @@ FILE = Path(__file__).with_name("run.schema.json")
 DIFFERENCE_FILE = Path(__file__).with_name("difference.schema.json")
 """The published schema of a diff."""
 
+_NUMBER = {"anyOf": [{"type": "number"}, {"enum": ["inf", "-inf", "nan"]}]}
+
 
 def schema() -> bytes:
     """The schema of a run, as the bytes of its file."""
@@ -25,6 +27,9 @@ def schema() -> bytes:
     types = made["$defs"]
     types["Run"]["properties"]["summary"]["propertyNames"] = {"enum": list(STATUSES)}
     types["Case"]["properties"]["status"]["enum"] = list(STATUSES)
+    for values in ("oracle", "observed", "difference"):
+        types["Sample"]["properties"][values]["items"] = _NUMBER
+    types["Sample"]["properties"]["figure"] = {"enum": ["isolated", "accumulated"]}
     return _written(made, "Deviation")
 
 
@@ -54,9 +59,7 @@ def _made(kind: type[msgspec.Struct], title: str) -> dict[str, Any]:
 
 def _written(made: dict[str, Any], figures: str) -> bytes:
     for figure in ("ratio", "max_abs", "max_rel"):  # JSON has no infinity and no NaN
-        made["$defs"][figures]["properties"][figure] = {
-            "anyOf": [{"type": "number"}, {"enum": ["inf", "-inf", "nan"]}],
-        }
+        made["$defs"][figures]["properties"][figure] = _NUMBER
     return msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n"
 
 
