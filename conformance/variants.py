@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from conformance.conventions import CONFIG, by_keyword
+from conformance.conventions import CONFIG, NUMBER, by_keyword
 
 if TYPE_CHECKING:
+    from conformance.conventions import Convention
     from conformance.flow import Flow
 
-NUMBER = "<other>"
 PRECISION = "arithmetic_precision"
 MISMATCH = {"weights_mismatch": "different weights"}
 
@@ -36,10 +36,32 @@ def alternatives(flow: Flow, keyword: str) -> list[Any]:
     if convention is None:
         return []
     values = [v.value for v in convention.variants if v.kind in ("replay", "weights") and v.value != NUMBER]
-    in_force = flow.config.get(convention.id.rpartition(".")[2].replace("-", "_"))
+    in_force = flow.config.get(convention.config)
     if not convention.canonical.startswith("<") and CONFIG in _defaults(flow, keyword):
         values = [v for v in (convention.canonical, *values) if v != in_force]
     return [value + form for value in values for form in _FORMS.get((keyword, value), ("",))]
+
+
+def asked(flow: Flow, step: str, convention: Convention) -> str:
+    """The choice that was asked for at `step`: what the config says, where it has a say, or the canonical one."""
+    prefix = _part(step)
+    config = {name.removeprefix(prefix): value for name, value in flow.config.items() if name.startswith(prefix)}
+    options = [config, *(value for value in config.values() if isinstance(value, dict))]  # `rotary` has its own
+    value = next((o[convention.config] for o in options if o.get(convention.config) is not None), None)
+    number = isinstance(value, int | float) and is_numeric(convention.keyword)
+    if value is not None and (convention.canonical == CONFIG or number or isinstance(value, str)):
+        return str(value)
+    return convention.canonical
+
+
+def layer_at(flow: Flow, step: str) -> str:
+    """The layer that has `step`: in a composite, that of the part."""
+    part = _part(step).rstrip(".")
+    return next((p["layer"] for p in flow.config.get("parts", ()) if p["name"] == part), flow.layer.name)
+
+
+def _part(step: str) -> str:
+    return step[: step.rfind(".") + 1]
 
 
 def precisions(keyword: str) -> list[Any]:

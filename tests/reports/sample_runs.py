@@ -18,6 +18,9 @@ SCALE = Finding(
     explains=True,
     equivalent=["attention.softcap = 7"],
     sentence="the scores are not divided",
+    formula="scaled = scores",
+    canonical_formula="scaled = scores / sqrt(head_dim)",
+    seen="tutorial layers",
 )
 
 
@@ -93,7 +96,7 @@ def hostile() -> Run:
         step(HOSTILE, 9.0, "diverges", axes=HOSTILE, flags=[HOSTILE], found=found),
         step("output", 0.1),
     ]
-    finding = Finding(HOSTILE, HOSTILE, HOSTILE, HOSTILE, True, [HOSTILE], HOSTILE)
+    finding = Finding(HOSTILE, HOSTILE, HOSTILE, HOSTILE, True, [HOSTILE], HOSTILE, HOSTILE, HOSTILE, HOSTILE)
     text = dict.fromkeys(("layer", "fixture", "adapter", "subject", "dtype", "mode", "device", "message"), HOSTILE)
     told: dict[str, Any] = {
         "culprit": HOSTILE,

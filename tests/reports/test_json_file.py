@@ -25,6 +25,9 @@ def test_the_fields_are_those_of_the_contract() -> None:
         "explains": True,
         "equivalent": ["attention.softcap = 7"],
         "sentence": "the scores are not divided",
+        "formula": "scaled = scores",
+        "canonical_formula": "scaled = scores / sqrt(head_dim)",
+        "seen": "tutorial layers",
     }
     assert one["steps"][1]["found"] == {
         "operation": "aten.bmm.default",
