@@ -154,8 +154,8 @@ def divergences_page() -> Iterator[str]:
         "What the tested versions of the frameworks are known to compute in another way, with the evidence. A case "
         "that an entry covers has the status `known-divergence` and does not fail a run. Entries are strict: one that "
         "no longer diverges is a `stale-divergence`, and one that diverges in another way still `diverges`; both fail "
-        "it. `conformance list divergences` prints the same, and [adapter.md](adapter.md#known-divergences) has the "
-        "format."
+        "it. `conformance list divergences` prints the same, and "
+        "[Writing an adapter](adapter.md#known-divergences) has the format."
     )
     listed = {a.name: entries for a in own_adapters() if (entries := known(a))}
     if not listed:
@@ -182,7 +182,7 @@ def _divergence(entry: Divergence) -> Iterator[str]:
         named = ", ".join(f"`{c}`" for c in entry.conventions)
         yield f"- diagnosis that must come out: {named or 'unexplained'}"
     if entry.link:
-        yield f"- evidence: {entry.link}"
+        yield f"- evidence: <{entry.link}>"
 
 
 # -- what runs where ------------------------------------------------------------------------------------------
