@@ -24,7 +24,7 @@ from conformance.judge import judge
 from conformance.layers import get_layer
 from conformance.loading import opened
 from conformance.precision import Precision, precision
-from conformance.result import Case, Run, parts_of, summarise
+from conformance.result import Case, Run, asked_for, parts_of, summarise
 from conformance.run import fresh
 from conformance.sample import thinned
 from conformance.subject import Argument, Call, Live, Own, Part, Recording
@@ -217,7 +217,7 @@ class Checked:
             return replace(flow, values={**flow.values, **values}), self._trace(again, layer, number)
 
         verdict = judge(flow, trace, number, rerun, sampling=self.sampling)
-        return self._case(number, verdict.status, verdict.message, **parts_of(verdict)), trace
+        return self._case(number, verdict.status, verdict.message, **asked_for(flow), **parts_of(verdict)), trace
 
     def _own(self) -> Own | None:
         """What the subject says of itself; a recording says it of the layer that it is said to be.

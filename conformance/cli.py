@@ -16,6 +16,7 @@ from conformance import __version__
 from conformance.errors import ConformanceError
 
 if TYPE_CHECKING:
+    from conformance.difference import Difference
     from conformance.result import Case, Run
 
 LISTS = ("layers", "adapters", "fixtures", "conventions", "divergences", "discrimination")
@@ -182,10 +183,7 @@ def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
 def _run(options: argparse.Namespace) -> int:
     # The workers need the cores: threads of the judge's own that wait for one another only slow both down.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from rich.console import Console
-
     from conformance.fixture import select
-    from conformance.report import load, write
     from conformance.run import run
 
     files = _asked_files(options)
@@ -201,18 +199,13 @@ def _run(options: argparse.Namespace) -> int:
             timeout=options.timeout,
             progress=progress.step,
         )
-    load("terminal")(result, Console())
-    for name, path in files.items():
-        write(name, result, path)
+    _told(result, options, files)
     return _exit_code(result, options.adapter)
 
 
 def _check(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from conformance.isolation import checked
     from conformance.layers import get_layer
-    from conformance.report import load, write
 
     files = _asked_files(options)
     if options.layer is None and (options.config or options.weights):
@@ -228,17 +221,12 @@ def _check(options: argparse.Namespace) -> int:
         "decomposed": options.decomposed,
     }
     result = checked(options.subject, options.layer, asked)
-    load("terminal")(result, Console())
-    for name, path in files.items():
-        write(name, result, path)
+    _told(result, options, files)
     return result.exit_code
 
 
 def _diff(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from conformance.isolation import differed
-    from conformance.report import load, write
 
     files = _asked_files(options)
     asked = {
@@ -247,10 +235,33 @@ def _diff(options: argparse.Namespace) -> int:
         "dtype": options.dtype,
     }
     found = differed(options.subject_a, options.subject_b, asked)
-    load("terminal")(found, Console())
-    for name, path in files.items():
-        write(name, found, path)
+    _told(found, options, files)
     return found.exit_code
+
+
+def _told(result: Run | Difference, options: argparse.Namespace, files: dict[str, Path]) -> None:
+    """Show the result, and write it to the files, with the command that it is of."""
+    import msgspec
+    from rich.console import Console
+
+    from conformance.report import load, write
+
+    result = msgspec.structs.replace(result, command=["conformance", *_without_files(options.words)])
+    load("terminal")(result, Console())
+    for name, path in files.items():
+        write(name, result, path)
+
+
+def _without_files(words: list[str]) -> list[str]:
+    """The words of a command line without the options that write files."""
+    kept: list[str] = []
+    waiting = iter(words)
+    for word in waiting:
+        if word in [f"--{name}" for name in FILES]:
+            next(waiting)
+        elif not word.startswith(tuple(f"--{name}=" for name in FILES)):
+            kept.append(word)
+    return kept
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -343,7 +354,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in words
     try:
-        options = parser().parse_args([w for w in words if w != "--debug"] or ["--help"])
+        words = [w for w in words if w != "--debug"]
+        options = parser().parse_args(words or ["--help"], argparse.Namespace(words=words))
         done: int = options.function(options)
         sys.stdout.flush()
         return done

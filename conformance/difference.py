@@ -60,11 +60,12 @@ class First(msgspec.Struct, frozen=True):
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """Two models beside one another. `rounding` says by what rounding was judged: float64 runs of `both`, of `a` or of
-    `b`, or the `model` u sqrt(n)."""
+    `b`, or the `model` u sqrt(n). `command` is as in a run."""
 
     schema: int = 1
     conformance: str = __version__
     environment: dict[str, str]
+    command: list[str] = []
     started: str
     seconds: float
     a: Side

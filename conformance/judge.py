@@ -43,6 +43,7 @@ class JudgedStep:
     found_axes: str | None
     isolated: Figures | None
     accumulated: Figures | None
+    reads: tuple[str, ...] = ()
     sample: Sample | None = None
 
 
@@ -153,9 +154,10 @@ def _judged(flow: Flow, trace: Trace, placed: Mapping[str, Placed], model: Round
     for step, value in flow.run(model):
         at = placed[step.name]
         axes = axis_names(flow.layer.axes(step), value.ndim)
+        reads = tuple(dict.fromkeys(name for name in step.reads.values() if name in placed))
         if at.found is None:
             status = "diverges" if at.faulty else "not-observed"
-            steps.append(JudgedStep(step.name, axes, status, (), None, None, at.isolated, None))
+            steps.append(JudgedStep(step.name, axes, status, (), None, None, at.isolated, None, reads))
             continue
         plain = step.name == flow.output
         if plain:
@@ -169,7 +171,8 @@ def _judged(flow: Flow, trace: Trace, placed: Mapping[str, Placed], model: Round
         else:
             status = "conforms" if informative(value) else "uninformative"
         described = at.found.view.describe(axes.split())
-        steps.append(JudgedStep(step.name, axes, status, at.found.flags, at.found, described, at.isolated, accumulated))
+        flags, told = at.found.flags, (at.isolated, accumulated)
+        steps.append(JudgedStep(step.name, axes, status, flags, at.found, described, *told, reads))
     return steps
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +12,7 @@ from conformance import __version__
 
 if TYPE_CHECKING:
     from conformance.figures import Figures
+    from conformance.flow import Flow
     from conformance.judge import JudgedStep, Verdict
 
 STATUSES = (
@@ -74,7 +76,7 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class StepResult(msgspec.Struct, frozen=True):
-    """The verdict on one step. `sample` holds values to look at: None where the step was not seen, where it is right
+    """The verdict on one step. `reads` names the steps that it is computed from; `sample` holds values to look at: None where the step was not seen, where it is right
     and of a run of many cases, and where a run has so many that none was kept of it."""
 
     name: str
@@ -84,6 +86,7 @@ class StepResult(msgspec.Struct, frozen=True):
     found: Location | None
     isolated: Deviation | None
     accumulated: Deviation | None
+    reads: list[str] = []
     sample: Sample | None = None
 
 
@@ -115,7 +118,8 @@ class LayoutFinding(msgspec.Struct, frozen=True):
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """One subject on one fixture: the judged case."""
+    """One subject on one fixture: the judged case. `config` is what was asked for, defaults included; `shapes` are
+    those of the inputs and weights, by name. Both are empty where it was not judged."""
 
     layer: str
     fixture: str
@@ -129,6 +133,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     culprit_until: str | None = None
     seconds: float = 0.0
     message: str | None = None
+    config: dict[str, Any] = {}
+    shapes: dict[str, list[int]] = {}
     layouts: list[LayoutFinding] = []
     diagnosis: list[Finding] = []
     steps: list[StepResult] = []
@@ -143,11 +149,13 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that one run gave."""
+    """Everything that one run gave. `command` has the words of the command line that it was made by; the files that
+    it wrote are left out."""
 
     schema: int = 1
     conformance: str = __version__
     environment: dict[str, str]
+    command: list[str] = []
     started: str
     seconds: float
     summary: dict[str, int]
@@ -192,8 +200,24 @@ def _step(step: JudgedStep) -> StepResult:
         found=location,
         isolated=_deviation(step.isolated),
         accumulated=_deviation(step.accumulated),
+        reads=list(step.reads),
         sample=step.sample,
     )
+
+
+def asked_for(flow: Flow) -> dict[str, Any]:
+    """A layer's config and the shapes of its arrays, as fields of a case."""
+    shapes = {name: list(value.shape) for name, value in flow.values.items() if hasattr(value, "shape")}
+    return {"config": {name: _plain(value) for name, value in flow.config.items()}, "shapes": shapes}
+
+
+def _plain(value: Any) -> Any:
+    """A config value as JSON can hold it."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(v) for name, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return number(value) if isinstance(value, float) else value
 
 
 def parts_of(verdict: Verdict) -> dict[str, Any]:

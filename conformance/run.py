@@ -22,7 +22,7 @@ from conformance.judge import judge
 from conformance.layer import nearest
 from conformance.layers import get_layer, layer_names
 from conformance.precision import Precision, precision
-from conformance.result import Case, Run, parts_of, summarise
+from conformance.result import Case, Run, asked_for, parts_of, summarise
 from conformance.sample import thinned
 from conformance.trace import Request, Trace
 from conformance.worker import BAD_INPUT, WorkerFailed, Workers, failure, work
@@ -230,7 +230,7 @@ def _judged(unit: _Unit, future: Future[Trace], workers: Executor, environment: 
     except WorkerFailed as failed:
         return unit.case(failed.status, str(failed))
     seconds = trace.seconds + time.perf_counter() - clock
-    return unit.case(verdict.status, verdict.message, seconds, **parts_of(verdict))
+    return unit.case(verdict.status, verdict.message, seconds, **asked_for(unit.flow), **parts_of(verdict))
 
 
 def _unfaithful(unit: _Unit, trace: Trace) -> str | None:
