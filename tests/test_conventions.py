@@ -20,7 +20,7 @@ def test_every_row_is_read():
 
 @pytest.mark.parametrize("row", ROWS["convention"], ids=lambda row: row["id"])
 def test_a_row_is_whole(row):
-    assert set(row) <= {"id", "kind", "layers", "step", "canonical", "variants", "note"}
+    assert set(row) <= {"id", "kind", "layers", "step", "canonical", "variants", "note", "formula", "config"}
     assert re.fullmatch(r"[a-z_]+\.[a-z-]+", row["id"])
     assert row["kind"] in KINDS
     assert row["layers"]
@@ -30,7 +30,7 @@ def test_a_row_is_whole(row):
     assert len(set(values)) == len(values)
     assert row["canonical"] not in values
     for variant in row["variants"]:
-        assert set(variant) <= {"value", "kind", "seen"}
+        assert set(variant) <= {"value", "kind", "seen", "formula"}
         assert variant.get("kind", "replay") in KINDS
         assert variant["seen"].strip()
     if isinstance(row["step"], dict):
