@@ -37,6 +37,43 @@ def test_a_row_is_whole(row):
         assert set(row["step"]) == set(row["layers"])
 
 
+@pytest.mark.parametrize("convention", ALL, ids=lambda c: c.id)
+def test_a_formula_tells_each_variant_from_the_canonical(convention):
+    for layer in convention.layers:
+        own = convention.formula(layer)
+        assert set(re.findall(r"{.*?}", own)) <= {"{canonical}"}
+        for variant in convention.variants:
+            said = variant.formula(layer)
+            assert said != own or not said
+            assert said or variant.kind not in ("replay", "weights", "precision") or convention.id == "weights.mismatch"
+            assert set(re.findall(r"{.*?}", said)) <= {"{canonical}", "{value}"}
+            assert ("{value}" in said) == (variant.value == "<other>")
+            assert max(len(own), len(said)) <= 90
+            assert "  " not in own + said
+            assert (own, said) == (own.strip(), said.strip())
+
+
+def test_formulas_are_filled_in():
+    epsilon = conventions()["norm.epsilon"]
+    assert epsilon.compared("layer_norm", "0.001", "1e-05") == (
+        "normalized = (x - mean) / sqrt(variance + 0.001)",
+        "normalized = (x - mean) / sqrt(variance + 1e-05)",
+    )
+    assert epsilon.compared("rms_norm", "0.001", "1e-05")[0] == "normalized = x / sqrt(mean_square + 0.001)"
+    scale = conventions()["attention.scale"]
+    assert scale.compared("multi_head_attention", "0.5", "1/sqrt(head_dim)") == (
+        "scaled = scores * 0.5",
+        "scaled = scores / sqrt(head_dim)",
+    )
+    assert scale.compared("multi_head_attention", "twice", "0.5") == (
+        "scaled = scores * 0.5 * 0.5",
+        "scaled = scores * 0.5",
+    )
+    gelu = conventions()["gelu.approximation"]
+    assert gelu.compared("gelu", "none", "tanh") == gelu.compared("gelu", "tanh", "none")[::-1]
+    assert conventions()["weights.mismatch"].compared("linear", "different weights", "same weights") == ("", "")
+
+
 def test_ids_and_keywords_are_unique():
     assert len({c.id for c in ALL}) == len(ALL)
     assert len({c.keyword for c in ALL}) == len(ALL)
