@@ -50,6 +50,39 @@ def test_the_padded_layer_with_three_faults():
     }
 
 
+def test_a_finding_has_both_formulas_with_the_numbers_in_them():
+    case = conformance.check(nn.LayerNorm(7, eps=1e-3), "layer_norm", config={"epsilon": 1e-5})
+    (finding,) = case.diagnosis
+    assert (finding.convention, finding.value, finding.canonical) == ("norm.epsilon", "0.001", "1e-05")
+    assert finding.formula == "normalized = (x - mean) / sqrt(variance + 0.001)"
+    assert finding.canonical_formula == "normalized = (x - mean) / sqrt(variance + 1e-05)"
+    assert finding.formula in finding.sentence
+    assert finding.canonical_formula in finding.sentence
+
+
+def test_the_canonical_formula_is_that_of_what_was_asked_for():
+    case = conformance.check(nn.GELU(), "gelu", config={"approximation": "tanh"})
+    (finding,) = case.diagnosis
+    assert (finding.value, finding.canonical) == ("none", "tanh")
+    assert finding.formula == "output = x / 2 * (1 + erf(x / sqrt(2)))"
+    assert finding.canonical_formula == "output = x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))"
+
+
+def test_a_number_that_was_asked_for_stands_in_the_canonical_formula():
+    half = {"x": np.random.default_rng(0).normal(size=(1, 5, 2, 6)).astype(np.float32)}
+
+    def tenfold(x: torch.Tensor) -> torch.Tensor:
+        turn = torch.outer(torch.arange(5.0), 1e5 ** (-torch.arange(0, 6, 2) / 6))[:, None]
+        a, b = x.chunk(2, dim=-1)
+        return torch.cat([a * turn.cos() - b * turn.sin(), b * turn.cos() + a * turn.sin()], -1)
+
+    case = conformance.check(tenfold, "rotary_embedding", inputs=half, config={"base": 5e5}, adapter="torch")
+    (finding,) = case.diagnosis
+    assert (finding.convention, finding.value, finding.canonical) == ("rope.base", "100000.0", "500000.0")
+    assert finding.formula == "angles = position * 100000.0^(-2 * i / dim)"
+    assert finding.canonical_formula == "angles = position * 500000.0^(-2 * i / dim)"
+
+
 # -- weights, found by name and by use --------------------------------------------------------------------
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
@@ -296,10 +295,9 @@ def flip(convention: Convention, value: str, text: str) -> bool:
 
 
 def same_padding(convention: Convention, value: str, text: str) -> bool:
-    config = {"padding": "same-upper", "strides": 2}
-    v = convolution({convention.keyword: value}, normal(4, 4, 3, 2), **config)
-    total = (math.ceil(7 / 2) - 1) * 2 + 4 - 7
-    pair = evaluated(sides(text)[1], total=total, extent=4)
+    v = convolution({convention.keyword: value}, normal(6, 6, 3, 2), padding="same-upper")
+    total = 7 - (7 - 6 + 1)  # as many outputs as inputs
+    pair = evaluated(sides(text)[1], total=total, extent=6)
     return same(np.pad(v["x"], [(0, 0), pair, pair, (0, 0)]), v["padded"])
 
 

@@ -14,7 +14,7 @@ from conformance.difference import Difference
 from conformance.result import Case, Run
 from conformance_reports import difference_wording
 from conformance_reports.problem import Problem
-from conformance_reports.problem_wording import HEADINGS, commands, sentences, where
+from conformance_reports.problem_wording import HEADINGS, LABEL, commands, sentences, where
 from conformance_reports.wording import capital, cause, culprit_sentence, layout_sentence, visible
 
 _OUTCOMES = {
@@ -74,7 +74,9 @@ def _told(case: Case) -> str:
     """What fits on a screen: which step, by how much, why, and what to do next."""
     problem = Problem((case,))
     lines = [f"{HEADINGS[case.status]}  {case.fixture or case.subject} {where(problem)}"]
-    lines += [f"{'    ' if detail else '  '}{said}" for said, detail in sentences(problem)]
+    for line in sentences(problem):
+        label = line.label.ljust(len(LABEL)) if line.label else ""
+        lines.append(f"{'    ' if line.detail else '  '}{label}{line.text}")
     lines += [f"  $ {' '.join(words)}" for words in commands(problem)]
     return "\n".join(lines)
 

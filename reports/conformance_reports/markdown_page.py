@@ -116,7 +116,10 @@ def _error(told: Deviation | float | None) -> str:
 def _problem(problem: Problem) -> str:
     """A problem as a fold: what the terminal says of it."""
     case = problem.worst
-    lines = "".join(f"{'  ' if detail else ''}- {prose(said)}\n" for said, detail in sentences(problem))
+    lines = "".join(
+        f"{'  ' if line.detail else ''}- {line.label}{code(line.text) if line.label else prose(line.text)}\n"
+        for line in sentences(problem)
+    )
     told = "\n".join(" ".join(words) for words in commands(problem))
     title = summary(f"{case.fixture or case.subject} {where(problem)}", HEADINGS[case.status].lower())
     return _fold(title, lines + (f"\n{block(told)}" if told else ""))

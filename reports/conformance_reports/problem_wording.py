@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from dataclasses import dataclass
 
+from conformance.result import Finding
 from conformance_reports.problem import Problem
-from conformance_reports.wording import cause, culprit, culprit_sentence, found_sentence, listed, rerun, visible
+from conformance_reports.wording import cause, culprit, culprit_sentence, found_sentence, listed, remark, rerun, visible
 
 HEADINGS = {
     "diverges": "DIVERGES",
@@ -18,6 +20,19 @@ HEADINGS = {
 """The statuses that are problems, and what a problem's first line says."""
 
 
+LABEL = "the layer: "
+"""The longest label of a formula: the others are filled up to it, so that formulas stand below one another."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A sentence, or a detail of the one before it; one with a label is a formula, and no words."""
+
+    text: str
+    detail: bool = False
+    label: str = ""
+
+
 def where(problem: Problem) -> str:
     """The adapter and the dtypes in which it shows, and what a subject of no fixture was asked to be."""
     case = problem.worst
@@ -25,28 +40,37 @@ def where(problem: Problem) -> str:
     return f"on {case.adapter}, {listed(problem.dtypes)}{asked}"
 
 
-def sentences(problem: Problem) -> Iterator[tuple[str, bool]]:
-    """Which step, by how much, and why; each with whether it is a detail of the one before it."""
+def sentences(problem: Problem) -> Iterator[Line]:
+    """Which step, by how much, and why."""
     case = problem.worst
     if case.subject and case.fixture:
-        yield f"subject: {case.subject}", False
+        yield Line(f"subject: {case.subject}")
     if case.status == "diverges":
-        yield culprit_sentence(case, problem.told_dtype), False
+        yield Line(culprit_sentence(case, problem.told_dtype))
         step = culprit(case)
         if step is not None:
-            yield found_sentence(step), False
+            yield Line(found_sentence(step))
     if case.message:
-        yield case.message, False
+        yield Line(case.message)
     if case.status != "diverges":
         return
     if not case.diagnosis:
-        yield "unexplained: no known convention gives these values", False
+        yield Line("unexplained: no known convention gives these values")
     for finding in case.diagnosis:
-        how = "because" if finding.explains else "not explained; a hint:"
-        yield f"{how} `{cause(finding)}`, where the layer has {finding.canonical}", False
-        yield finding.sentence, True
-        if finding.equivalent:
-            yield f"no value here tells it from {' or '.join(finding.equivalent)}", True
+        yield from _explained(finding)
+
+
+def _explained(finding: Finding) -> Iterator[Line]:
+    how = "because" if finding.explains else "not explained; a hint:"
+    yield Line(f"{how} `{cause(finding)}`, where the layer has {finding.canonical}")
+    if finding.formula and finding.explains:
+        yield Line(finding.formula, True, "here: ")
+        if finding.canonical_formula:
+            yield Line(finding.canonical_formula, True, LABEL)
+    if said := remark(finding):
+        yield Line(said, True)
+    if finding.equivalent:
+        yield Line(f"no value here tells it from {' or '.join(finding.equivalent)}", True)
 
 
 def commands(problem: Problem) -> list[list[str]]:

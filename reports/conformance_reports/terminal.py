@@ -13,7 +13,7 @@ from conformance.result import Run
 from conformance_reports import terminal_difference
 from conformance_reports.matrix import matrix
 from conformance_reports.problem import Problem, problems
-from conformance_reports.problem_wording import HEADINGS, commands, sentences, where
+from conformance_reports.problem_wording import HEADINGS, LABEL, Line, commands, sentences, where
 from conformance_reports.terminal_matrix import drawn
 from conformance_reports.terminal_subjects import of_subjects, subjects
 from conformance_reports.wording import cause, counts, figure, layout_sentence, listed, visible
@@ -64,11 +64,23 @@ def _show_problem(problem: Problem, console: Console) -> None:
     heading.append(f"  {visible(case.fixture or case.subject)} ", style="default")
     heading.append(visible(where(problem)), style="not bold default")
     _print_wrapped(heading, console)
-    for sentence, detail in sentences(problem):
-        _line(console, sentence, indent=4 if detail else 2, style="dim" if detail else "")
+    for line in sentences(problem):
+        if line.label:
+            _show_formula(line, console)
+        else:
+            _line(console, line.text, indent=4 if line.detail else 2, style="dim" if line.detail else "")
     for words in commands(problem):
         _show_command(console, words)
     console.print()
+
+
+def _show_formula(line: Line, console: Console) -> None:
+    """Print a formula after its label; what does not fit on the line stands below it."""
+    formula = Text(visible(" ".join(line.text.split())))
+    for number, part in enumerate(formula.wrap(console, console.width - 4 - len(LABEL))):
+        part.rstrip()
+        start = Text(" " * 4 + ("" if number else line.label).ljust(len(LABEL)), style="dim")
+        console.print(start.append_text(part), highlight=False)
 
 
 def _show_command(console: Console, words: list[str]) -> None:

@@ -125,6 +125,14 @@ def cause(finding: Finding) -> str:
     return f"{finding.convention} = {finding.value}"
 
 
+def remark(finding: Finding) -> str:
+    """What a finding's values and formulas leave to say: where others have seen it, if anywhere. A finding of no
+    formula, or that is but a hint, has its sentence."""
+    if finding.formula and finding.explains:
+        return f"seen: {finding.seen}" if finding.seen else ""
+    return finding.sentence
+
+
 def layout_sentence(case: Case, layout: LayoutFinding) -> str:
     """A layout: `scores` held with other axes."""
     step = next((s for s in case.steps if s.name == layout.step), None)

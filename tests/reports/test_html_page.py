@@ -164,8 +164,9 @@ def test_what_diverges_comes_before_the_cases_with_its_cause(page: Page) -> None
         "In float32, step scaled is off by 3.1e5 tolerances: 2.31 absolute, at batch 0 head 3 query 1 key 2"
         in articles[0]
     )
-    assert "attention.scale 1 1/sqrt(head_dim) scaled" in articles[0]
-    assert "the scores are not divided. No value here tells it from attention.softcap = 7." in articles[0]
+    here, there = "1 scaled = scores", "1/sqrt(head_dim) scaled = scores / sqrt(head_dim)"
+    assert f"attention.scale {here} {there} scaled" in articles[0]
+    assert "seen: tutorial layers. No value here tells it from attention.softcap = 7." in articles[0]
     assert (
         "conformance run --fixture diverges-fixture/self --adapter keras-jax --dtype float32 --dtype float64"
         in articles[0]

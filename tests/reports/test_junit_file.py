@@ -102,7 +102,11 @@ def test_a_failure_tells_step_figure_cause_and_what_to_do() -> None:
     assert message.endswith("; because attention.scale = 1")
     lines = (failure.text or "").splitlines()
     assert lines[0] == "DIVERGES  multi-head-attention/self on torch, float32"
-    assert "  because `attention.scale = 1`, where the layer has 1/sqrt(head_dim)" in lines
+    because = lines.index("  because `attention.scale = 1`, where the layer has 1/sqrt(head_dim)")
+    assert lines[because + 1 : because + 3] == [
+        "    here:      scaled = scores",
+        "    the layer: scaled = scores / sqrt(head_dim)",
+    ]
     assert "  $ conformance explain multi_head_attention" in lines
     assert lines[-1] == "  $ conformance run --fixture multi-head-attention/self --adapter torch --dtype float32"
     assert len(lines) <= 24

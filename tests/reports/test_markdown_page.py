@@ -61,6 +61,7 @@ def test_the_outcome_comes_first_then_what_diverges_then_folds_then_versions() -
     ]
     folded = page[page.index("<details>") :]
     assert "because `attention.scale = 1`, where the layer has" in folded
+    assert "  - here: `scaled = scores`\n  - the layer: `scaled = scores / sqrt(head_dim)`\n" in folded
     (command,) = [t for t in tokens(page) if t.type == "fence"]
     assert command.content.splitlines()[0] == "conformance explain multi_head_attention"
     assert lines[-1] == "Versions: `conformance` `0.1.0`, `numpy` `2.4.0`, `python` `3.11.2`"

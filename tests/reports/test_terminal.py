@@ -2,9 +2,10 @@ import re
 from io import StringIO
 
 import pytest
+from msgspec.structs import replace
 from rich.cells import cell_len
 from rich.console import Console
-from sample_runs import ADAPTERS, HOSTILE, LONGEST_FOLDER, case, deviation, every_status, hostile, run_of, step
+from sample_runs import ADAPTERS, HOSTILE, LONGEST_FOLDER, SCALE, case, deviation, every_status, hostile, run_of, step
 
 from conformance.result import STATUSES, Run
 from conformance_reports.terminal import show
@@ -97,15 +98,39 @@ def test_the_legend_has_only_what_occurs() -> None:
 
 
 def test_a_divergence_is_told_in_words_with_its_cause_and_what_to_do() -> None:
-    text = " ".join(shown(run_of(case("diverges", 3.1e5))).split())
+    lines = shown(run_of(case("diverges", 3.1e5)))
+    text = " ".join(lines.split())
     assert "DIVERGES multi-head-attention/self on torch, float32" in text
     assert "step `scaled` is off by 3.1e5 tolerances: 2.31 absolute, at batch 0 head 3 query 1 key 2" in text
     assert "by itself it conforms" not in text
     assert "found on the tape as `aten.bmm.default`, operation 23, held as batch query key head" in text
-    assert "because `attention.scale = 1`, where the layer has 1/sqrt(head_dim)" in text
-    assert "the scores are not divided" in text
+    assert (
+        "  because `attention.scale = 1`, where the layer has 1/sqrt(head_dim)\n"
+        "    here:      scaled = scores\n"
+        "    the layer: scaled = scores / sqrt(head_dim)\n"
+        "    seen: tutorial layers\n"
+    ) in lines
+    assert "the scores are not divided" not in text  # the formulas say it
     assert "no value here tells it from attention.softcap = 7" in text
     assert "conformance explain multi_head_attention" in text
+
+
+def test_a_long_formula_is_broken_below_itself() -> None:
+    long = "gate = clip(0.2 * (x @ kernel + hidden_before @ recurrent_kernel + bias) + 0.5, 0, 1)"
+    text = shown(run_of(case("diverges", 9.0, diagnosis=[replace(SCALE, formula=long, seen="")])))
+    assert (
+        "    here:      gate = clip(0.2 * (x @ kernel + hidden_before @ recurrent_kernel\n"
+        "               + bias) + 0.5, 0, 1)\n"
+        "    the layer: scaled = scores / sqrt(head_dim)\n"
+        "    no value here"
+    ) in text
+
+
+@pytest.mark.parametrize("change", [{"explains": False}, {"formula": "", "canonical_formula": ""}])
+def test_a_hint_and_what_has_no_formula_keep_their_sentence(change: dict[str, object]) -> None:
+    text = shown(run_of(case("diverges", 9.0, diagnosis=[replace(SCALE, **change)])))
+    assert "    the scores are not divided\n" in text
+    assert "here:" not in text
 
 
 def test_a_command_can_be_copied() -> None:
