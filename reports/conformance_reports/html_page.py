@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from conformance.difference import Difference
 from conformance.result import Case, Deviation, Run
 from conformance_reports import wording
+from conformance_reports.html_filter import groups, left
 from conformance_reports.matrix import Cell, cell_text, matrix
 from conformance_reports.problem import problems
 
@@ -44,10 +45,13 @@ def render(run: Run | Difference) -> str:
         policy=f"{POLICY}; style-src {hashed(style)}; script-src {hashed(script)}",
         outcome=wording.outcome(run),
         matrix=cells,
-        starred=any("*" in cell_text(c) for row in cells.rows.values() for c in row),
+        with_fixtures=any(c.fixture for c in run.cases),
+        filter_groups=groups(run),
+        starred=any("*" in cell_text(c) for c in cells.cells),
         sections=[(key, title, problems(run, statuses)) for key, title, statuses in _SECTIONS],
         left_out=_left_out(run),
         identifier=lambda case: identifiers[id(case)],
+        target=lambda cell: _target(cell, identifiers),
     )
 
 
@@ -69,6 +73,7 @@ def templates() -> Environment:
         "listed": wording.listed,
         "kind": _kind,
         "cell_text": cell_text,
+        "left": left,
         "cell_title": _cell_title,
         "cell_extra": _cell_extra,
         "error": _error,
@@ -108,9 +113,18 @@ def _code(text: str) -> Markup:
     return marked
 
 
-def _anchor(folder: str, adapter: str) -> str:
+def _anchor(cell: Cell) -> str:
     """The id of a cell's cases: one-to-one (no name has a bare colon in it here), and safe in an address."""
-    return ":".join(quote(name, safe="", errors="surrogatepass") for name in (folder, adapter))
+    names = (cell.layer, cell.folder, cell.column.adapter, *filter(None, [cell.column.told]))
+    return ":".join(quote(name, safe="", errors="surrogatepass") for name in names)
+
+
+def _target(cell: Cell, identifiers: dict[int, str]) -> str:
+    """Where a cell leads: to its case or its cases, or to what was left out."""
+    ran = _ran(cell.cases)
+    if len(ran) == 1:
+        return identifiers[id(ran[0])]
+    return _anchor(cell) if ran else "left-out"
 
 
 def _ran(cases: Iterable[Case]) -> list[Case]:
@@ -154,7 +168,7 @@ def _cell_extra(cell: Cell) -> str:
 def _cell_title(cell: Cell) -> str:
     """A cell in words."""
     counts = {s: sum(c.status == s for c in cell.cases) for s in dict.fromkeys(c.status for c in cell.cases)}
-    told = f"{cell.folder} on {cell.adapter}: {wording.listed(wording.counted(s, n) for s, n in counts.items())}"
+    told = f"{cell.folder} on {cell.column.name}: {wording.listed(wording.counted(s, n) for s, n in counts.items())}"
     return told if cell.ratio is None else f"{told}; worst error {wording.figure(cell.ratio, 2)} tolerances"
 
 

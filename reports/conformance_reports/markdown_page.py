@@ -128,8 +128,8 @@ def _problem(problem: Problem) -> str:
 def _matrix(run: Run) -> str:
     """A row per fixture, a column per adapter, as the terminal has it."""
     made = matrix(run)
-    rows = [[code(name), *(cell_text(c) for c in cells)] for name, cells in made.rows.items()]
-    return _fold(summary("", "Every fixture"), _table(["", *(code(a) for a in made.adapters)], rows) + _LEGEND)
+    rows = [[code(row.folder), *(cell_text(c) for c in row.cells)] for row in made.rows]
+    return _fold(summary("", "Every fixture"), _table(["", *(code(c.name) for c in made.columns)], rows) + _LEGEND)
 
 
 _LEGEND = "\nA number is the worst error, in tolerances: up to 1, rounding explains it; `*`: known divergences apart.\n"

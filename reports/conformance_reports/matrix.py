@@ -1,4 +1,4 @@
-"""The matrix of a run: a row per fixture folder, a column per adapter."""
+"""The matrix of a run: a row per layer and fixture folder, a column per adapter and mode."""
 
 from __future__ import annotations
 
@@ -24,11 +24,27 @@ PRECEDENCE = (
 
 
 @dataclass(frozen=True)
-class Cell:
-    """The cases of one adapter on the forms of one fixture, in all dtypes and with all subjects."""
+class Column:
+    """An adapter in one mode. `told` is that mode where it has to be told: where it is not eager, and where the
+    adapter has cases in several."""
 
-    folder: str
     adapter: str
+    mode: str
+    told: str
+
+    @property
+    def name(self) -> str:
+        """`torch`, `torch compiled`."""
+        return f"{self.adapter} {self.told}".strip()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The cases of one column on the forms of one fixture, in all dtypes and with all subjects."""
+
+    layer: str
+    folder: str
+    column: Column
     cases: tuple[Case, ...]
 
     @property
@@ -56,11 +72,33 @@ def cell_text(cell: Cell) -> str:
 
 
 @dataclass(frozen=True)
-class Matrix:
-    """All cells: `rows` maps a folder to its cells, in the order of `adapters`."""
+class Row:
+    """The cells of one fixture, in the order of the matrix's columns."""
 
-    adapters: tuple[str, ...]
-    rows: dict[str, tuple[Cell, ...]]
+    layer: str
+    folder: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """All cells."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All cells, row by row."""
+        return tuple(cell for row in self.rows for cell in row.cells)
+
+    @property
+    def layers(self) -> dict[str, tuple[Row, ...]]:
+        """The rows by layer: layers in the order in which they first occur."""
+        sorted_in: dict[str, tuple[Row, ...]] = {}
+        for row in self.rows:
+            sorted_in[row.layer] = (*sorted_in.get(row.layer, ()), row)
+        return sorted_in
 
 
 def folder(case: Case) -> str:
@@ -69,12 +107,27 @@ def folder(case: Case) -> str:
 
 
 def matrix(run: Run) -> Matrix:
-    """The matrix of `run`: folders in the order of its cases, adapters by name."""
-    adapters = tuple(sorted({c.adapter for c in run.cases}))
-    sorted_in: dict[str, dict[str, list[Case]]] = {}
+    """The matrix of `run`: rows in the order of its cases, columns by name."""
+    sorted_in: dict[tuple[str, str], dict[tuple[str, str], list[Case]]] = {}
     for case in run.cases:
-        sorted_in.setdefault(folder(case), {}).setdefault(case.adapter, []).append(case)
+        row = sorted_in.setdefault((case.layer, folder(case)), {})
+        row.setdefault((case.adapter, case.mode), []).append(case)
+    columns = _columns(run)
     return Matrix(
-        adapters,
-        {name: tuple(Cell(name, a, tuple(row.get(a, ()))) for a in adapters) for name, row in sorted_in.items()},
+        columns,
+        tuple(
+            Row(*key, tuple(Cell(*key, c, tuple(row.get((c.adapter, c.mode), ()))) for c in columns))
+            for key, row in sorted_in.items()
+        ),
+    )
+
+
+def _columns(run: Run) -> tuple[Column, ...]:
+    modes: dict[str, set[str]] = {}
+    for case in run.cases:
+        modes.setdefault(case.adapter, set()).add(case.mode)
+    return tuple(
+        Column(adapter, mode, mode if len(modes[adapter]) > 1 or mode != "eager" else "")
+        for adapter in sorted(modes)
+        for mode in sorted(modes[adapter], key=lambda m: (m != "eager", m))
     )

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from conformance_reports.matrix import Cell, Matrix
+from conformance_reports.matrix import Cell, Column, Matrix
 from conformance_reports.wording import figure, tolerances, visible
 
 _WORDS = {
@@ -64,28 +64,28 @@ def drawn(matrix: Matrix, width: int) -> list[RenderableType]:
     way = next((w for w in _WAYS if _width(matrix, w) <= width), _WAYS[-1])
     table = Table(box=None, show_edge=False, pad_edge=False, padding=(0, 0, 0, way.gap), header_style="bold")
     table.add_column("", no_wrap=False)
-    for name in matrix.adapters:
-        header = Text("\n".join(_header(name, way)), justify="right")
+    for column in matrix.columns:
+        header = Text("\n".join(_header(column, way)), justify="right")
         table.add_column(header, justify="right", vertical="bottom")
-    for folder, cells in matrix.rows.items():
-        table.add_row(Text(visible(folder)), *(_cell(c, way) for c in cells))
+    for row in matrix.rows:
+        table.add_row(Text(visible(row.folder)), *(_cell(c, way) for c in row.cells))
     return [table, *_legend(matrix, way, width)]
 
 
 def _width(matrix: Matrix, way: _Style) -> int:
-    first = max((cell_len(visible(name)) for name in matrix.rows), default=0)
-    columns = zip(matrix.adapters, zip(*matrix.rows.values(), strict=True), strict=True)
-    return first + sum(way.gap + _column_width(name, cells, way) for name, cells in columns)
+    first = max((cell_len(visible(row.folder)) for row in matrix.rows), default=0)
+    columns = zip(matrix.columns, zip(*(row.cells for row in matrix.rows), strict=True), strict=True)
+    return first + sum(way.gap + _column_width(column, cells, way) for column, cells in columns)
 
 
-def _column_width(adapter: str, cells: Sequence[Cell], way: _Style) -> int:
-    return max(*(cell_len(line) for line in _header(adapter, way)), *(_cell(c, way).cell_len for c in cells))
+def _column_width(column: Column, cells: Sequence[Cell], way: _Style) -> int:
+    return max(*(cell_len(line) for line in _header(column, way)), *(_cell(c, way).cell_len for c in cells))
 
 
-def _header(adapter: str, way: _Style) -> list[str]:
-    """An adapter's name in lines: `keras` over `jax`; long parts are folded where room is short."""
+def _header(column: Column, way: _Style) -> list[str]:
+    """A column's name in lines: `keras` over `jax`, its mode below; long parts are folded where room is short."""
     lines: list[str] = []
-    for part in visible(adapter).split("-"):
+    for part in [*visible(column.adapter).split("-"), *filter(None, [visible(column.told)])]:
         if not way.folded or cell_len(part) <= _FOLD:
             lines.append(part)
         else:
@@ -119,9 +119,8 @@ def _marks(cell: Cell) -> str:
 
 def _legend(matrix: Matrix, way: _Style, width: int) -> list[Text]:
     """What the words in the table mean, in lines: only those that occur."""
-    cells = [c for row in matrix.rows.values() for c in row]
-    present = {c.status for c in cells}
-    conforming = [c for c in cells if c.status == "conforms"]
+    present = {c.status for c in matrix.cells}
+    conforming = [c for c in matrix.cells if c.status == "conforms"]
     entries: list[tuple[str, str, str]] = []
     if conforming:
         entries.append(("number", "green", "worst error, in tolerances"))

@@ -123,7 +123,15 @@ def _count(run: Run) -> str:
 
 def test_templates_and_schema_are_in_the_package() -> None:
     names = {p.name for p in resources.files("conformance_reports").joinpath("templates").iterdir()}
-    runs = {"page.html.j2", "matrix.html.j2", "problem.html.j2", "case.html.j2", "page.css", "page.js"}
+    runs = {
+        "page.html.j2",
+        "matrix.html.j2",
+        "filter.html.j2",
+        "problem.html.j2",
+        "case.html.j2",
+        "page.css",
+        "page.js",
+    }
     assert names == runs | {"difference.html.j2"}
     for schema in ("run.schema.json", "difference.schema.json"):
         assert resources.files("conformance_reports").joinpath(schema).is_file()
