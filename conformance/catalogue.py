@@ -6,8 +6,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 from itertools import groupby
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from conformance.conventions import Convention
 
 WIDTH = 79
+_MOST = 18  # characters of a value, beyond which it does not set the width of its column
 
 
 def lines(what: str) -> Iterator[str]:
@@ -139,7 +144,9 @@ def explanation(name: str) -> Iterator[str]:
         yield from _columns([(f"    {n}", f"default {default!r}") for n, default in layer.config.items()])
     yield ""
     yield "steps  (in flow order; the last is the output)"
+    yield "       (of a convention's choices the first is the layer's; elsewhere the others)"
     conventions = of_layer(layer.name)
+    told: list[Convention] = []
     for step in layer.steps.values():
         reads = ", ".join(f"{n}?" if p in step.optional else n for p, n in step.reads.items())
         given = f"  only with {' or '.join(step.given)}" if step.given else ""
@@ -147,5 +154,25 @@ def explanation(name: str) -> Iterator[str]:
         yield from _hanging("        reads ", reads)
         acting = [c for c in conventions if c.keyword in step.conventions or c.step(layer.name) == step.name]
         for c in acting:
-            others = " | ".join(v.value for v in c.variants)
-            yield from _hanging("        ", f"{c.id}: {c.canonical} here; elsewhere {others}")
+            if c not in told:
+                yield from _choices(c, layer.name)
+        again = [c.id for c in acting if c in told]
+        if again:
+            yield from _hanging("        as above: ", ", ".join(again))
+        told += [c for c in acting if c not in told]
+
+
+def _choices(convention: Convention, layer: str) -> Iterator[str]:
+    """The values of a convention, the canonical one first, each with its formula in `layer`."""
+    yield f"        {convention.id}"
+    canonical = convention.canonical
+    rows = [(canonical, convention.compared(layer, canonical, canonical)[1])]
+    rows += [(v.value, convention.compared(layer, v.value, canonical)[0]) for v in convention.variants]
+    width = max(len(value) for value, _ in rows if len(value) <= _MOST)
+    for value, formula in rows:
+        start = f"            {value:{width}}  "
+        if len(start) + len(formula) <= WIDTH:
+            yield (start + formula).rstrip()
+        else:
+            yield start.rstrip()
+            yield from _hanging(" " * 16, formula)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
@@ -92,7 +92,8 @@ def conventions_page() -> Iterator[str]:
     yield (
         "A convention is a choice on which implementations differ although the same layer was asked for. "
         "The canonical value is the oracle's. Each variant is a choice that someone made, with the place where it "
-        "was seen. A value in angle brackets stands for any number. `conformance list conventions` prints the same."
+        "was seen, and what it makes of the step. A value in angle brackets stands for any number. "
+        "`conformance list conventions` prints the values."
     )
     yield ""
     yield "| kind | what it means for a diagnosis |"
@@ -103,6 +104,12 @@ def conventions_page() -> Iterator[str]:
     yield (
         "*Tried at* names the steps of the installed layers at which diagnosis replays the convention. Where it says "
         "*not yet*, the id is reserved, and no diagnosis names it."
+    )
+    yield ""
+    yield (
+        "In a formula `^` is a power, and names are those of the layer's steps, inputs and config. Where a choice acts "
+        "in several steps alike, a word stands for each: `gate` (`pre_activation` before its activation), or `x`, "
+        "`kernel` and `bias` for those of the projection at hand."
     )
     for family, members in groupby(conventions().values(), key=lambda c: c.id.partition(".")[0]):
         yield ""
@@ -115,18 +122,33 @@ def conventions_page() -> Iterator[str]:
 def _convention(convention: Convention) -> Iterator[str]:
     yield f"### {convention.id}"
     yield ""
-    yield f"Canonical: {code(convention.canonical)}. Kind: {convention.kind}. Layers: {_words(convention.layers)}."
+    own = _formulas(convention.formulas, "", convention.canonical)
+    yield (
+        f"Canonical: {code(convention.canonical)}{f', {own}' if own else ''}. Kind: {convention.kind}. "
+        f"Layers: {_words(convention.layers)}."
+    )
     if any(v.kind in ("replay", "weights") for v in convention.variants):
         tried = [f"`{step}` of `{layer}`" for layer, step in _replayed(convention)]
         yield f"Tried at: {', '.join(tried) or 'not yet'}."
     yield ""
-    yield "| variant | kind | seen |"
-    yield "|---|---|---|"
+    yield "| variant | formula | kind | seen |"
+    yield "|---|---|---|---|"
     for variant in convention.variants:
-        yield f"| {code(variant.value)} | {variant.kind} | {cell(variant.seen)} |"
+        formula = _formulas(variant.formulas, variant.value, convention.canonical)
+        yield f"| {code(variant.value)} | {formula} | {variant.kind} | {cell(variant.seen)} |"
     if convention.note:
         yield ""
         yield cell(convention.note)
+
+
+def _formulas(by_layer: Mapping[str, str], value: str, canonical: str) -> str:
+    """A formula as code, with the values in it; several, each with its layer where it is not that of all others."""
+    told = []
+    for layer, formula in by_layer.items():
+        filled = formula.replace("{value}", value).replace("{canonical}", canonical)
+        if filled:
+            told.append(code(filled) + ("" if layer == "*" else f" (`{layer}`)"))
+    return ", ".join(told)
 
 
 def _words(names: tuple[str, ...]) -> str:

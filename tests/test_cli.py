@@ -81,6 +81,19 @@ def test_a_layer_is_explained():
         assert word in said
 
 
+def test_explain_has_each_choice_with_its_formula_once_and_fits_80_columns():
+    said = shown("explain", "multi_head_attention")
+    assert (
+        "        attention.scale\n"
+        "            1/sqrt(head_dim)   scaled = scores / sqrt(head_dim)\n"
+        "            1                  scaled = scores\n"
+    ) in said
+    assert "            <other>            scaled = scores * <other>\n" in said
+    assert said.count("scaled = scores / sqrt(head_dim)") == 1
+    assert "        as above: attention.softcap\n" in said
+    assert max(map(len, said.splitlines())) < 80
+
+
 @pytest.mark.parametrize("layer", ["linear", "softmax", "lstm", "conv2d", "sequential"])
 def test_every_kind_of_layer_can_be_explained(layer):
     assert layer in shown("explain", layer)

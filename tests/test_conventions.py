@@ -66,7 +66,7 @@ def test_formulas_are_filled_in():
         "scaled = scores / sqrt(head_dim)",
     )
     assert scale.compared("multi_head_attention", "twice", "0.5") == (
-        "scaled = scores * 0.5 * 0.5",
+        "scaled = scores * (0.5)^2",
         "scaled = scores * 0.5",
     )
     gelu = conventions()["gelu.approximation"]
