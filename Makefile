@@ -3,13 +3,13 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test lint docs calibration detection octave clean
+.PHONY: run test lint docs calibration detection octave chromium clean
 
 run: $(READY)  ## the main job: every fixture on every adapter, and an HTML report at the end
 	$(BIN)/conformance run --html report.html
 	@echo "The report is report.html"
 
-test: $(READY) octave  ## all tests
+test: $(READY) octave chromium  ## all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)  ## linters and type checker
@@ -31,6 +31,11 @@ detection: $(READY)  ## planted faults in every framework: how many are detected
 octave:
 	@command -v octave >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends octave; } \
 	|| { echo "GNU Octave is needed for the tests and could not be installed: install the package octave"; exit 1; }
+
+# The HTML report is tested in a browser: Debian's, so that the tests download none.
+chromium:
+	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium; } \
+	|| { echo "Chromium is needed for the tests and could not be installed: install the package chromium"; exit 1; }
 
 # torch comes first and in this version, so that nothing else pulls in another build of it.
 $(READY): pyproject.toml constraints.txt
