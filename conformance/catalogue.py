@@ -144,7 +144,7 @@ def explanation(name: str) -> Iterator[str]:
         yield from _columns([(f"    {n}", f"default {default!r}") for n, default in layer.config.items()])
     yield ""
     yield "steps  (in flow order; the last is the output)"
-    yield "       (of a convention's choices the first is the layer's; elsewhere the others)"
+    yield "       (of a convention's choices, the first is the layer's)"
     conventions = of_layer(layer.name)
     told: list[Convention] = []
     for step in layer.steps.values():
