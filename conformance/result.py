@@ -76,8 +76,8 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class StepResult(msgspec.Struct, frozen=True):
-    """The verdict on one step. `reads` names the steps that it is computed from; `sample` holds values to look at: None where the step was not seen, where it is right
-    and of a run of many cases, and where a run has so many that none was kept of it."""
+    """The verdict on one step. `reads` names the steps that it is computed from; `sample` holds values to look at: None
+    where the step was not seen, where it is right and one of many cases, and where a run has too many for all."""
 
     name: str
     axes: str

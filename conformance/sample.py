@@ -81,12 +81,14 @@ def sampled(figure: str, expected: RoundedArray, observed: NDArray[Any], digits:
 def window(shape: Sequence[int], around: Sequence[Any]) -> tuple[list[int], list[int]]:
     """Where a window begins that has the element `around` near its middle, and how large it is, for each axis.
 
-    The last two axes are what a person looks at: they come first, and then the others, the last of them first.
+    The last two axes are what a person looks at: they come first, and then the others, the last of them first. (Axes of
+    one are passed over.)
     """
     size = [1] * len(shape)
+    long = [axis for axis, whole in enumerate(shape) if whole > 1]
     room = MOST
-    for back, axis in enumerate(reversed(range(len(shape)))):
-        most = room if len(shape) == 1 else min(room, _SIDE if back < 2 else _OTHERS)
+    for back, axis in enumerate(reversed(long)):
+        most = room if len(long) == 1 else min(room, _SIDE if back < 2 else _OTHERS)
         size[axis] = min(shape[axis], most)
         room //= size[axis]
     start = [min(max(0, int(i) - n // 2), whole - n) for i, n, whole in zip(around, size, shape, strict=True)]

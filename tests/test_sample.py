@@ -72,6 +72,7 @@ def test_a_layer_that_was_asked_for_by_itself_has_samples_and_one_of_many_has_no
 def test_the_window_has_the_worst_element_in_it():
     # the last two axes 16 wide, two left of 512 for the one before them, none for the first
     assert window((9, 6, 100, 40), (8, 5, 99, 3)) == ([8, 4, 84, 0], [1, 2, 16, 16])
+    assert window((9, 100, 40, 1), (8, 99, 3, 0)) == ([7, 84, 0, 0], [2, 16, 16, 1])
     assert window((2, 3), (0, 2)) == ([0, 0], [2, 3])
     assert window((4000,), (2000,)) == ([1744], [512])
     assert window((), ()) == ([], [])
@@ -98,7 +99,7 @@ def test_another_shape_and_nothing_at_all_have_no_sample():
 def many(status: str) -> Case:
     def made(name: str) -> StepResult:
         sample = Sample("isolated", [10], [0], [10], [0.0] * 10, [0.0] * 10, [0.0] * 10, [10] + [0] * 25)
-        return StepResult(name, "x", "diverges", [], None, None, None, sample)
+        return StepResult(name, "x", "diverges", [], None, None, None, sample=sample)
 
     steps = [made(name) for name in ("before", "fault", "after")]
     return Case(

@@ -13,10 +13,12 @@ from markupsafe import Markup, escape
 
 from conformance.difference import Difference
 from conformance.result import Case, Deviation, Run
-from conformance_reports import wording
+from conformance_reports import reproduction, wording
+from conformance_reports.histogram import histogram, spread
 from conformance_reports.html_filter import groups, left
 from conformance_reports.matrix import Cell, cell_text, matrix
 from conformance_reports.problem import problems
+from conformance_reports.step_view import levels, views
 
 _SECTIONS = (
     ("diverges", "What diverges", ("diverges", "stale-divergence")),
@@ -35,9 +37,12 @@ def render(run: Run | Difference) -> str:
 
         return difference_page.render(run)
     pages = templates()
-    style, script = source("page.css"), source("page.js")
+    style, script = source("page.css", "step.css"), source("page.js", "step.js")
     identifiers = {id(case): f"case-{number}" for number, case in enumerate(run.cases, 1)}
     cells = matrix(run)
+    sections = [(key, title, problems(run, statuses)) for key, title, statuses in _SECTIONS]
+    seen = views(run, identifiers)
+    first = [problem.worst for _, _, found in sections for problem in found]
     return pages.get_template("page.html.j2").render(
         run=run,
         style=Markup(style),
@@ -48,7 +53,9 @@ def render(run: Run | Difference) -> str:
         with_fixtures=any(c.fixture for c in run.cases),
         filter_groups=groups(run),
         starred=any("*" in cell_text(c) for c in cells.cells),
-        sections=[(key, title, problems(run, statuses)) for key, title, statuses in _SECTIONS],
+        sections=sections,
+        views=lambda case: seen.get(id(case), {}),
+        shown={v.identifier for c in first for v in seen.get(id(c), {}).values() if v.step.name == c.culprit},
         left_out=_left_out(run),
         identifier=lambda case: identifiers[id(case)],
         target=lambda cell: _target(cell, identifiers),
@@ -79,7 +86,15 @@ def templates() -> Environment:
         "error": _error,
         "ran": _ran,
     }
-    pages.globals |= {"wording": wording, "anchor": _anchor, "warmth": _warmth}
+    pages.globals |= {
+        "wording": wording,
+        "anchor": _anchor,
+        "warmth": _warmth,
+        "levels": levels,
+        "histogram": lambda counts: histogram(tuple(counts)),
+        "spread": spread,
+        "reproduction": reproduction,
+    }
     return pages
 
 
@@ -88,11 +103,11 @@ def _finalized(value: object) -> object:
     return wording.visible(value) if type(value) is str else value
 
 
-def source(name: str) -> str:
-    """The text of a style or script."""
+def source(*names: str) -> str:
+    """The text of styles or scripts."""
     loader = templates().loader
     assert loader is not None
-    return loader.get_source(templates(), name)[0]
+    return "".join(loader.get_source(templates(), name)[0] for name in names)
 
 
 def hashed(text: str) -> str:
