@@ -208,13 +208,14 @@ def _step(step: JudgedStep) -> StepResult:
 def asked_for(flow: Flow) -> dict[str, Any]:
     """A layer's config and the shapes of its arrays, as fields of a case."""
     shapes = {name: list(value.shape) for name, value in flow.values.items() if hasattr(value, "shape")}
-    return {"config": {name: _plain(value) for name, value in flow.config.items()}, "shapes": shapes}
+    config = {name: _plain(value) for name, value in flow.config.items()}
+    return {"config": dict(sorted(config.items())), "shapes": dict(sorted(shapes.items()))}
 
 
 def _plain(value: Any) -> Any:
     """A config value as JSON can hold it."""
     if isinstance(value, Mapping):
-        return {str(name): _plain(v) for name, v in value.items()}
+        return {str(name): _plain(v) for name, v in sorted(value.items())}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     return number(value) if isinstance(value, float) else value

@@ -175,12 +175,15 @@ def test_a_run_writes_what_the_contract_says(tmp_path):
     assert {"python", "numpy", "torch"} <= set(made["environment"])
     case = made["cases"][0]
     assert {"layer", "fixture", "adapter", "mode", "dtype", "device", "status", "culprit", "culprit_until", "seconds",
-            "message", "layouts", "diagnosis", "steps"} <= set(case)  # fmt: skip
+            "message", "layouts", "diagnosis", "steps", "config", "shapes"} <= set(case)  # fmt: skip
     assert (case["layer"], case["adapter"], case["mode"], case["dtype"], case["device"], case["status"]) == (
         "linear", "torch", "eager", "float32", "cpu", "conforms"
     )  # fmt: skip
     step = case["steps"][0]
-    assert set(step) == {"name", "axes", "status", "flags", "found", "isolated", "accumulated"}
+    assert set(step) == {"name", "axes", "status", "flags", "found", "isolated", "accumulated", "reads", "sample"}
+    assert made["command"] == [
+        *("conformance", "run", "--adapter", "torch", "--fixture", "linear", "--dtype", "float32"),
+    ]  # without the files
     assert set(step["found"]) == {"operation", "position", "axes"}
     assert step["found"]["operation"].startswith("aten.")
     for figures in (step["isolated"], step["accumulated"]):

@@ -165,13 +165,8 @@ class StepView:
         shown, whole = math.prod(self.sample.size), math.prod(self.sample.shape)
         if shown == whole:
             return f"All {whole:,} elements" if whole > 1 else "The one element"
-        where = [
-            f"{a.name} {a.indices[0]} to {a.indices[-1]} of {n}"
-            if len(a.indices) > 1
-            else f"{a.name} {a.indices[0]} of {n}"
-            for a, n in zip(self.axes, self.sample.shape, strict=True)
-            if len(a.indices) < n
-        ]
+        cut = [(a, n) for a, n in zip(self.axes, self._long(self.sample.shape), strict=True) if len(a.indices) < n]
+        where = [f"{a.name} {' to '.join(map(str, sorted({a.indices[0], a.indices[-1]})))} of {n}" for a, n in cut]
         return f"{shown:,} of {whole:,} elements, around the worst one: {listed(where)}"
 
     @property
@@ -198,10 +193,13 @@ def _unravelled(flat: int, size: Sequence[int]) -> tuple[int, ...]:
 def views(run: Run, identifier: Mapping[int, str], room: int = ROOM) -> dict[int, dict[str, StepView]]:
     """The views of a page, by the `id` of a case and the name of a step: as many as there is room for.
 
-    What a reader needs first comes first: the step at fault of each problem, then of each case, then every step.
+    What a reader needs first comes first: the step at fault of each problem, then of each case, then every step. Of
+    known divergences, which were looked at before, one case of each problem has to do.
     """
-    told = [p.worst for p in problems(run, ("diverges", "stale-divergence", "known-divergence"))]
-    off = sorted(run.cases, key=lambda case: case.status not in ("diverges", "stale-divergence"))
+    told = [p.worst for p in problems(run, ("diverges", "known-divergence"))]
+    off = sorted(
+        (case for case in run.cases if case.status != "known-divergence"), key=lambda case: case.status != "diverges"
+    )
     wanted = [(c, s) for c in (*told, *off) for s in c.steps if s.name == c.culprit]
     wanted += [(c, s) for c in off for s in c.steps]
     made: dict[int, dict[str, StepView]] = {}

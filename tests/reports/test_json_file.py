@@ -11,7 +11,9 @@ from conformance_reports.json_schema import FILE, schema
 
 def test_the_fields_are_those_of_the_contract() -> None:
     written = json.loads(render(run_of(case("diverges", 9.0))))
-    assert {"schema", "conformance", "environment", "started", "seconds", "summary", "cases"} == set(written)
+    assert {"schema", "conformance", "environment", "started", "seconds", "summary", "cases"} | {"command"} == set(
+        written
+    )
     (one,) = written["cases"]
     assert {
         *("layer", "fixture", "adapter", "mode", "dtype", "device", "status", "culprit", "culprit_until"),
