@@ -117,11 +117,12 @@ def check_model(
     adapter: str | None = None,
     dtype: str | None = None,
     decomposed: bool = False,
+    progress: Callable[[Case, int, int], None] | None = None,
 ) -> Run:
     """Every layer of a known kind inside `model`, judged as a layer of its own on the values that reach it.
 
     `inputs` are the model's own, by its own names; left out, they are generated from its signature. The cases are in
-    the order of how bad they are.
+    the order of how bad they are. `progress` is called with each case, its number and how many there are.
     """
     clock = time.perf_counter()
     live = opened(model, adapter)
@@ -146,6 +147,8 @@ def check_model(
     for part in parts:
         case, trace = _of_part(part, live, number, decomposed)
         cases.append(case)
+        if progress is not None:
+            progress(case, len(cases), len(parts))
         environment |= trace.environment if trace is not None else {}
     cases.sort(key=lambda c: -_badness(c))
     return run_of(cases, environment, time.perf_counter() - clock)

@@ -17,7 +17,7 @@ from conformance.errors import ConformanceError
 
 if TYPE_CHECKING:
     from conformance.difference import Difference
-    from conformance.result import Case, Run
+    from conformance.result import Run
 
 LISTS = ("layers", "adapters", "fixtures", "conventions", "divergences", "discrimination")
 FILES = {
@@ -184,12 +184,13 @@ def _run(options: argparse.Namespace) -> int:
     # The workers need the cores: threads of the judge's own that wait for one another only slow both down.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from conformance.fixture import select
+    from conformance.progress import Progress
     from conformance.run import run
 
     files = _asked_files(options)
     chosen = select(options.fixture)
     dtypes = options.dtype or ["float32", "float64"]
-    with _Progress() as progress:
+    with Progress("starting") as progress:
         result = run(
             chosen,
             options.adapter,
@@ -308,29 +309,6 @@ def _asked_files(options: argparse.Namespace) -> dict[str, Path]:
         if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
             raise ConformanceError(f"{path}: cannot be written; give a file in a folder that exists and is writable")
     return files
-
-
-class _Progress:
-    """How far a run is, on standard error, where that is a terminal."""
-
-    def __enter__(self) -> _Progress:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._bar.start()
-        self._task = self._bar.add_task("starting", total=None)
-        return self
-
-    def step(self, case: Case, number: int, total: int) -> None:
-        """Show that `case` is done, the `number`th of `total`."""
-        said = f"{case.adapter}: {case.fixture}"[:40]
-        self._bar.update(self._task, completed=number, total=total, description=said)
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -45,10 +45,13 @@ def _checked(subject: str, layer: str | None, options: dict[str, Any]) -> Run:
     os.dup2(2, 1)  # what a user's file prints is not the command's result
     sys.stdout = sys.stderr
     from conformance.checking import check_model, checked_run
+    from conformance.progress import Progress
 
-    if layer is None:
-        return check_model(subject, **{k: v for k, v in options.items() if k not in ("weights", "config")})
-    return checked_run(subject, layer, **options)
+    with Progress(f"checking {subject}") as progress:
+        if layer is None:
+            of_a_model = {k: v for k, v in options.items() if k not in ("weights", "config")}
+            return check_model(subject, **of_a_model, progress=progress.step)
+        return checked_run(subject, layer, **options)
 
 
 def differed(a: str, b: str, options: Mapping[str, Any]) -> Difference:
@@ -66,5 +69,7 @@ def _differed(a: str, b: str, options: dict[str, Any]) -> Difference:
     os.dup2(2, 1)
     sys.stdout = sys.stderr
     from conformance.diffing import diff
+    from conformance.progress import Progress
 
-    return diff(a, b, **options)
+    with Progress("comparing"):
+        return diff(a, b, **options)
