@@ -1,5 +1,7 @@
+import json
 import math
 
+import jsonschema
 import msgspec
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from conformance.report import write
 from conformance.result import HISTOGRAM, Case, Sample, StepResult
 from conformance.rounding import RoundedArray
 from conformance.sample import sampled, thinned, window
+from conformance_reports.json_schema import FILE
 
 HEADS, HEAD = 3, 4
 
@@ -135,3 +138,10 @@ def test_a_file_whose_samples_are_wrong_is_refused(change, tmp_path):
     )
     with pytest.raises(ConformanceError, match=r"wrong\.json is no result"):
         read(tmp_path / "wrong.json")
+
+
+def test_what_is_written_is_valid_by_the_published_schema(diverging, tmp_path):
+    write("json", run_of([diverging], {}, 0.0), tmp_path / "run.json")
+    jsonschema.Draft202012Validator(json.loads(FILE.read_bytes())).validate(
+        json.loads((tmp_path / "run.json").read_bytes())
+    )
