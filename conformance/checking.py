@@ -220,7 +220,9 @@ class Checked:
             return replace(flow, values={**flow.values, **values}), self._trace(again, layer, number)
 
         verdict = judge(flow, trace, number, rerun, sampling=self.sampling)
-        return self._case(number, verdict.status, verdict.message, **asked_for(flow), **parts_of(verdict)), trace
+        return self._case(
+            number, verdict.status, verdict.message, **asked_for(flow, trace.output), **parts_of(verdict)
+        ), trace
 
     def _own(self) -> Own | None:
         """What the subject says of itself; a recording says it of the layer that it is said to be.

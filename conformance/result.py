@@ -11,6 +11,8 @@ import msgspec
 from conformance import __version__
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from conformance.figures import Figures
     from conformance.flow import Flow
     from conformance.judge import JudgedStep, Verdict
@@ -119,7 +121,8 @@ class LayoutFinding(msgspec.Struct, frozen=True):
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     """One subject on one fixture: the judged case. `config` is what was asked for, defaults included; `shapes` are
-    those of the inputs and weights, by name. Both are empty where it was not judged."""
+    those of the inputs and weights, by name; `output` is the SHA-256 of the output's bits. All are empty where it was
+    not judged."""
 
     layer: str
     fixture: str
@@ -135,6 +138,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     message: str | None = None
     config: dict[str, Any] = {}
     shapes: dict[str, list[int]] = {}
+    output: str = ""
     layouts: list[LayoutFinding] = []
     diagnosis: list[Finding] = []
     steps: list[StepResult] = []
@@ -205,11 +209,14 @@ def _step(step: JudgedStep) -> StepResult:
     )
 
 
-def asked_for(flow: Flow) -> dict[str, Any]:
-    """A layer's config and the shapes of its arrays, as fields of a case."""
+def asked_for(flow: Flow, output: NDArray[Any]) -> dict[str, Any]:
+    """A layer's config, the shapes of its arrays, and the bits that came out, as fields of a case."""
+    import hashlib
+
     shapes = {name: list(value.shape) for name, value in flow.values.items() if hasattr(value, "shape")}
     config = {name: _plain(value) for name, value in flow.config.items()}
-    return {"config": dict(sorted(config.items())), "shapes": dict(sorted(shapes.items()))}
+    bits = hashlib.sha256(f"{output.dtype} {output.shape} ".encode() + output.tobytes()).hexdigest()
+    return {"config": dict(sorted(config.items())), "shapes": dict(sorted(shapes.items())), "output": bits}
 
 
 def _plain(value: Any) -> Any:

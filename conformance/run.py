@@ -230,7 +230,9 @@ def _judged(unit: _Unit, future: Future[Trace], workers: Executor, environment: 
     except WorkerFailed as failed:
         return unit.case(failed.status, str(failed))
     seconds = trace.seconds + time.perf_counter() - clock
-    return unit.case(verdict.status, verdict.message, seconds, **asked_for(unit.flow), **parts_of(verdict))
+    return unit.case(
+        verdict.status, verdict.message, seconds, **asked_for(unit.flow, trace.output), **parts_of(verdict)
+    )
 
 
 def _unfaithful(unit: _Unit, trace: Trace) -> str | None:

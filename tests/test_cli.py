@@ -175,7 +175,7 @@ def test_a_run_writes_what_the_contract_says(tmp_path):
     assert {"python", "numpy", "torch"} <= set(made["environment"])
     case = made["cases"][0]
     assert {"layer", "fixture", "adapter", "mode", "dtype", "device", "status", "culprit", "culprit_until", "seconds",
-            "message", "layouts", "diagnosis", "steps", "config", "shapes"} <= set(case)  # fmt: skip
+            "message", "layouts", "diagnosis", "steps", "config", "shapes", "output"} <= set(case)  # fmt: skip
     assert (case["layer"], case["adapter"], case["mode"], case["dtype"], case["device"], case["status"]) == (
         "linear", "torch", "eager", "float32", "cpu", "conforms"
     )  # fmt: skip
