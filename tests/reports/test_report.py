@@ -129,8 +129,11 @@ def test_templates_and_schema_are_in_the_package() -> None:
         "filter.html.j2",
         "problem.html.j2",
         "case.html.j2",
+        "step.html.j2",
         "page.css",
+        "step.css",
         "page.js",
+        "step.js",
     }
     assert names == runs | {"difference.html.j2"}
     for schema in ("run.schema.json", "difference.schema.json"):
