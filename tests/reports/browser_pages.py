@@ -39,8 +39,9 @@ class Watch:
 
 
 def opened(page: Page) -> Page:
-    """The page with everything open that opens."""
+    """The page with everything open that opens, and laid out."""
     page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })")
+    page.evaluate("document.querySelectorAll('.problem').forEach((p) => { p.style.contentVisibility = 'visible'; })")
     return page
 
 
