@@ -44,10 +44,15 @@ def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
 
 
 def _read_safetensors(path: Path) -> dict[str, NDArray[Any]]:
+    return safetensors_of(path, path.read_bytes())
+
+
+def safetensors_of(path: Path, content: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays in the content of a safetensors file; `path` is named where it is not right (ConformanceError)."""
     from safetensors import SafetensorError, deserialize
 
     try:
-        entries = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]  # written in Rust
+        entries = deserialize(content)  # type: ignore[no-untyped-call]  # written in Rust
     except SafetensorError as error:
         raise ConformanceError(
             f"{path}: is not a whole safetensors file ({error}); write or download it again"

@@ -36,9 +36,18 @@ class _Kind(msgspec.Struct):
 def read(path: str | os.PathLike[str]) -> Run | Difference:
     """The run or difference that `--json` wrote to `path`.
 
-    Raises ConformanceError for a file that is missing or cannot be read, is no JSON, has another schema version, or is
-    no result.
+    A folder stands for the run that `--save` wrote there. Raises ConformanceError for a file that is missing or cannot
+    be read, is no JSON, has another schema version, or is no result, and for a folder without a saved run.
     """
+    if Path(path).is_dir():
+        from conformance.saved import open_saved
+
+        return open_saved(path).run
+    return read_file(path)
+
+
+def read_file(path: str | os.PathLike[str]) -> Run | Difference:
+    """As `read`, of a file."""
     content = _content(Path(path))
     try:
         kind = msgspec.json.decode(content, type=_Kind)
@@ -57,7 +66,7 @@ def read(path: str | os.PathLike[str]) -> Run | Difference:
         raise ConformanceError(f"{path} is not JSON ({error}): give a file that --json wrote") from None
     except RecursionError:
         raise _no_result(path, "it is nested too deeply") from None
-    for wrong in _faults(found):
+    for wrong in faults(found):
         raise _no_result(path, wrong)
     return found
 
@@ -80,8 +89,8 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _faults(found: Run | Difference) -> Iterator[str]:
-    """What the types do not say and yet is wrong."""
+def faults(found: Run | Difference) -> Iterator[str]:
+    """What the types of a result do not say and yet is wrong with it."""
     figures: Iterator[float | str]
     if isinstance(found, Difference):
         if found.status not in difference.STATUSES:

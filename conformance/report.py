@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import inspect
 import os
-import secrets
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conformance.atomic import replacing
 from conformance.errors import ConformanceError
 from conformance.layer import nearest
 
@@ -70,11 +70,5 @@ def _put(content: bytes, path: Path) -> None:
 
 
 def _replace(content: bytes, path: Path) -> None:
-    beside = path.with_name(f".conformance-{secrets.token_hex(8)}.tmp")
-    try:
-        with beside.open("xb") as file:
-            file.write(content)
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    with replacing(path) as beside, beside.open("xb") as file:
+        file.write(content)
