@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from conformance.trace import Request, Trace
 
 GROUP = "conformance.adapters"
+EAGER = "eager"  # the mode that every adapter has: what a user gets who asks for nothing
 
 
 class Adapter(Protocol):
     """What the engine asks of a framework.
 
     `requires` are the modules whose absence makes the adapter unavailable; `install` is the command
-    that brings them; `dtypes` are the formats that the framework computes in.
+    that brings them; `dtypes` are the formats that the framework computes in. An adapter may also have `modes`, the
+    ways in which its framework executes (`modes_of`); `run` is asked for one of them in the request.
     """
 
     name: str
@@ -48,7 +50,8 @@ class Adapter(Protocol):
     def run(self, request: Request) -> Trace:
         """Build the subject from the canonical weights, read them back, run it plain, run it observed.
 
-        Raises Unsupported where the framework turns out not to have the dtype or option.
+        The plain run is in the request's mode, the observed one in whichever shows the steps. Raises Unsupported
+        where the framework turns out not to have the dtype, option or mode.
         """
         ...
 
@@ -82,6 +85,12 @@ def load(name: str) -> Adapter:
             f"the adapter {name!r} ({entry.value}) cannot be loaded: {type(error).__name__}: {error}"
         ) from error
     return made
+
+
+def modes_of(adapter: Adapter) -> tuple[str, ...]:
+    """The execution modes that `adapter` has, `eager` first; eager alone where it names none."""
+    named: Sequence[str] = getattr(adapter, "modes", ())
+    return (EAGER, *(mode for mode in named if mode != EAGER))
 
 
 def missing(adapter: Adapter) -> str | None:

@@ -75,6 +75,13 @@ def parser() -> argparse.ArgumentParser:
         help="float64, float32, bfloat16 or float16 (repeatable; float32 and float64 where none is given)",
         **many,
     )
+    run.add_argument(
+        "--mode",
+        metavar="MODE",
+        help="eager (where none is given), or another way in which a framework executes, such as compile, jit, graph, "
+        "xla or ort-off; all: every one that an adapter has (repeatable)",
+        **many,
+    )
     run.add_argument("--jobs", metavar="N", type=_positive(int), help="how many frameworks run at once (one per core)")
     run.add_argument(
         "--timeout", metavar="SECONDS", type=_positive(float), help="how long one case may take in its framework"
@@ -196,6 +203,7 @@ def _run(options: argparse.Namespace) -> int:
             options.adapter,
             dtypes,
             options.layer,
+            modes=options.mode or ["eager"],
             jobs=options.jobs,
             timeout=options.timeout,
             progress=progress.step,

@@ -1,7 +1,7 @@
 """Known divergences: data beside an adapter, with the evidence, and strict.
 
 `known_divergences/<adapter>.toml` in the adapter's package lists `[[divergence]]` entries: fixtures, step,
-reason, link, and optionally subject, dtypes, versions (of the framework, as a version specifier) and
+reason, link, and optionally subject, dtypes, modes, versions (of the framework, as a version specifier) and
 conventions (the diagnosis that must come out). One that no longer diverges fails the run.
 """
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 class Divergence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One entry: a fault of one cause. Empty `subject`, `dtypes` or `versions` stand for all; `conventions`
-    is the diagnosis that must come out, or None where any may.
+    """One entry: a fault of one cause. Empty `subject`, `dtypes`, `modes` or `versions` stand for all;
+    `conventions` is the diagnosis that must come out, or None where any may.
     """
 
     fixtures: tuple[str, ...]
@@ -33,6 +33,7 @@ class Divergence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     link: str
     subject: str = ""
     dtypes: tuple[str, ...] = ()
+    modes: tuple[str, ...] = ()
     versions: dict[str, str] = {}
     conventions: tuple[str, ...] | None = None
 
@@ -51,7 +52,7 @@ class Divergence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """Whether the entry speaks of this case, with these versions."""
         if case.fixture not in self.fixtures or self.subject not in ("", case.subject):
             return False
-        if self.dtypes and case.dtype not in self.dtypes:
+        if (self.dtypes and case.dtype not in self.dtypes) or (self.modes and case.mode not in self.modes):
             return False
         return all(_within(environment.get(package), wanted) for package, wanted in self.versions.items())
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from conformance.adapter import EAGER
 from conformance.align import align
 from conformance.conventions import by_keyword, conventions
 from conformance.figures import Figures, compare, informative
 from conformance.flow import Flow
 from conformance.model import RoundingModel
 from conformance.precision import PRECISIONS
+from conformance.rounding import RoundedArray
 from conformance.sample import with_samples
 from conformance.storage import stored_narrower
 from conformance.unnamed import require_shape
@@ -91,11 +93,19 @@ class Verdict:
 
 
 def judge(
-    flow: Flow, trace: Trace, precision: Precision, rerun: Rerun | None = None, *, sampling: bool = False
+    flow: Flow,
+    trace: Trace,
+    precision: Precision,
+    rerun: Rerun | None = None,
+    *,
+    sampling: bool = False,
+    mode: str = EAGER,
 ) -> Verdict:
     """Judge `trace` against `flow`.
 
     Where it does not conform, and with `sampling` in any case, the steps have samples of their values.
+
+    `mode` is the one in which the plain run was, which is named where that is at fault.
 
     `rerun` runs the subject again on fresh random inputs; it is called only where errors are beyond
     their tolerances and yet within the worst case, so that structured data may have lined them up.
@@ -109,13 +119,13 @@ def judge(
             steps = [replace(s, status="inconclusive") if s.status in off else s for s in steps]
         else:
             fresh_flow, fresh_trace = rerun()
-            fresh = judge(fresh_flow, fresh_trace, precision)
+            fresh = judge(fresh_flow, fresh_trace, precision, mode=mode)
             if fresh.status in ("conforms", "uninformative"):
                 steps = [
                     replace(s, status="conforms", flags=(*s.flags, "biased-rounding")) if s.status in off else s
                     for s in steps
                 ]
-    verdict = _verdict(flow, trace, placed, single, steps, model)
+    verdict = _verdict(flow, trace, placed, single, steps, model, mode)
     if sampling or verdict.status != "conforms":
         verdict = replace(verdict, steps=tuple(with_samples(flow, trace, placed, verdict.steps, model)))
     return verdict
@@ -197,6 +207,7 @@ def _verdict(
     single: Mapping[str, Placed] | None,
     steps: list[JudgedStep],
     model: RoundingModel,
+    mode: str,
 ) -> Verdict:
     at_fault = [s for s in steps if s.status == "diverges"]
     output = steps[-1]
@@ -205,7 +216,7 @@ def _verdict(
         # Every step is right by itself. Either errors add up beyond what independence explains, or the
         # plain run, whose output this is, does not compute what the watched run does.
         culprit = next(s.name for s in steps if s.status == "propagated")
-    message = _two_runs(flow, trace, model) if culprit is not None else None
+    message = _two_runs(flow, trace, model, mode) if culprit is not None else None
     if culprit is not None:
         status = "diverges"
     elif output.status in ("uninformative", "inconclusive"):
@@ -220,22 +231,37 @@ def _verdict(
     return Verdict(status, tuple(steps), culprit, until, causes, tuple(_layouts(flow, steps)), message)
 
 
-def _two_runs(flow: Flow, trace: Trace, model: RoundingModel) -> str | None:
-    """What to say where one of the plain and the watched run is off, and the other is not."""
+def _two_runs(flow: Flow, trace: Trace, model: RoundingModel, mode: str) -> str | None:
+    """What to say where one of the plain and the watched run is off and the other is not, or both are, differently.
+
+    The plain run is in `mode`, the watched one operation by operation: they differ by the mode, or in eager mode by
+    fused kernels.
+    """
     if trace.observed_output is None or np.array_equal(trace.output, trace.observed_output, equal_nan=True):
         return None
     *_, (_, expected) = flow.run(model)
     plain, watched = compare(expected, trace.output), compare(expected, trace.observed_output)
+    run, path = ("plain", "the fused path") if mode == EAGER else (f"{mode!r}", f"the mode {mode!r}")
+    seen = "the watched run, which takes the framework's unfused path" if mode == EAGER else "the watched eager run"
     if watched.conforms and not plain.conforms:
         return (
-            f"the plain run's output is off by {plain.ratio:.3g} tolerances, while the watched run, which takes "
-            f"the framework's unfused path, conforms ({watched.ratio:.2g}): the fused path is at fault"
+            f"the {run} run's output is off by {plain.ratio:.3g} tolerances, while {seen}, "
+            f"conforms ({watched.ratio:.2g}): {path} is at fault"
         )
     if plain.conforms and not watched.conforms:
         return (
-            f"the watched run's output is off by {watched.ratio:.3g} tolerances, while the plain run, which is what "
-            f"a user gets, conforms ({plain.ratio:.2g}): the framework's unfused path is at fault"
+            f"the watched run's output is off by {watched.ratio:.3g} tolerances, while the {run} run, which is what "
+            f"a user gets, conforms ({plain.ratio:.2g}): the framework's {'unfused' if mode == EAGER else 'eager'} "
+            "path is at fault"
         )
+    if mode != EAGER and trace.output.shape == trace.observed_output.shape == expected.shape:
+        eager = RoundedArray(trace.observed_output.astype(np.float64), expected.deviation, model)
+        apart = compare(eager, trace.output)
+        if not apart.conforms and not plain.conforms:
+            return (
+                f"the {run} run and the watched eager run are both off, by {plain.ratio:.3g} and {watched.ratio:.3g} "
+                f"tolerances, and by {apart.ratio:.3g} from one another: {path} does not compute what eager does"
+            )
     return None
 
 

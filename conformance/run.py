@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conformance.adapter import Adapter, adapter_names, load, missing
+from conformance.adapter import EAGER, Adapter, adapter_names, load, missing, modes_of
 from conformance.divergences import Divergence, known, resolved
 from conformance.errors import ConformanceError, Unsupported
 from conformance.fixture import Fixture
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 Progress = Callable[[Case, int, int], None]
 
 _FRESH_SEED = 20260101
+ALL_MODES = "all"  # no mode's name: every mode that an adapter has
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,15 @@ def run(
     dtypes: Iterable[str] = ("float32", "float64"),
     layers: Iterable[str] = (),
     *,
+    modes: Iterable[str] = (EAGER,),
     jobs: int | None = None,
     timeout: float | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Run `fixtures` (those of `layers`, if any are named) on `adapters` (all, if none are named).
+
+    Each adapter runs in those of `modes` that it has; "all" stands for every one.
 
     Raises ConformanceError for an unknown name or a fixture whose arrays do not fit its layer; what goes
     wrong in a framework is a case's status, never an exception. `progress` is called with each case.
@@ -101,7 +106,9 @@ def run(
             get_layer(name)  # raises, with the nearest name
     chosen = [f for f in fixtures if not wanted or f.layer in wanted]
     formats = [precision(d) for d in dtypes]
-    units, cases, entries = _planned(chosen, chosen_adapters(adapters), formats)
+    named = list(adapters)
+    loaded = {name: load(name) for name in chosen_adapters(named)}
+    units, cases, entries = _planned(chosen, loaded, formats, chosen_modes(modes, loaded, named))
     environment = {"python": platform.python_version(), "numpy": np.__version__, "platform": platform.machine()}
     total = len(units) + len(cases)
     for number, case in enumerate(cases, 1):
@@ -117,7 +124,7 @@ def run(
     finally:
         if executor is None:
             workers.shutdown(cancel_futures=True)
-    cases.sort(key=lambda c: (layer_names().index(c.layer), c.fixture, c.adapter, c.subject, c.dtype))
+    cases.sort(key=_order)
     return Run(
         environment=dict(sorted(environment.items())),
         started=started.isoformat(timespec="seconds"),
@@ -127,21 +134,55 @@ def run(
     )
 
 
+def _order(case: Case) -> tuple[Any, ...]:
+    """By layer, fixture and subject; eager before the other modes."""
+    asked = (case.fixture, case.adapter, case.subject, case.dtype)
+    return layer_names().index(case.layer), *asked, case.mode != EAGER, case.mode
+
+
+def chosen_modes(
+    modes: Iterable[str], adapters: Mapping[str, Adapter], named: Iterable[str] = ()
+) -> dict[str, tuple[str, ...]]:
+    """Those of `modes` that each of `adapters` has, in its own order; "all" stands for every one.
+
+    An adapter without any of them has nothing to run. Raises ConformanceError for a mode that none of them has, and
+    where one that was `named` (or every one of a family's) has none.
+    """
+    wanted = list(dict.fromkeys(modes))
+    there = {name: modes_of(adapter) for name, adapter in adapters.items()}
+    every = sorted({m for of in there.values() for m in of}, key=lambda m: (m != EAGER, m))
+    for mode in wanted:
+        if mode not in (ALL_MODES, *every):
+            raise ConformanceError(
+                f"unknown mode {mode!r}{nearest(mode, every)}; the adapters that were chosen have {', '.join(every)}, "
+                f"and {ALL_MODES!r} stands for every one"
+            )
+    chosen = {name: tuple(m for m in of if m in wanted or ALL_MODES in wanted) for name, of in there.items()}
+    for name in named:
+        family = [n for n in chosen if n == name or n.startswith(f"{name}-")]
+        if not any(chosen[n] for n in family):
+            has = dict.fromkeys(m for n in family for m in there[n])
+            raise ConformanceError(f"{name} has no mode {' or '.join(map(repr, wanted))}; it has {', '.join(has)}")
+    return chosen
+
+
 def _planned(
-    fixtures: list[Fixture], adapters: list[str], formats: list[Precision]
+    fixtures: list[Fixture],
+    adapters: Mapping[str, Adapter],
+    formats: list[Precision],
+    modes: Mapping[str, Sequence[str]],
 ) -> tuple[list[_Unit], list[Case], dict[str, list[Divergence]]]:
     """The units to run, and the cases that are settled without running."""
     units: list[_Unit] = []
     settled: list[Case] = []
-    loaded = {name: load(name) for name in adapters}
-    entries = {name: known(adapter) for name, adapter in loaded.items()}
+    entries = {name: known(adapter) for name, adapter in adapters.items()}
     bound = [(f, p, *_bound(f, p)) for f in fixtures for p in formats]
-    for name, adapter in loaded.items():
+    for name, adapter in adapters.items():
         absent = missing(adapter)
-        for fixture, number_format, flow, inputs, weights in bound:
+        for (fixture, number_format, flow, inputs, weights), mode in product(bound, modes[name]):
             config = {k: flow.config[k] for k in flow.config}
             request = Request(
-                fixture.layer, "", config, inputs, weights, number_format.name, source=str(fixture.folder)
+                fixture.layer, "", config, inputs, weights, number_format.name, mode, source=str(fixture.folder)
             )
             unit = _Unit(fixture, name, request, flow, number_format)
             if absent is not None:
@@ -224,7 +265,7 @@ def _judged(unit: _Unit, future: Future[Trace], workers: Executor, environment: 
         return replace(unit.flow, values={**unit.flow.values, **_with_stand_ins(unit.flow, inputs)}), again
 
     try:
-        verdict = judge(unit.flow, trace, unit.precision, rerun)
+        verdict = judge(unit.flow, trace, unit.precision, rerun, mode=unit.request.mode)
     except ConformanceError as error:
         return unit.case("error", str(error))
     except WorkerFailed as failed:

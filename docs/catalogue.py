@@ -198,6 +198,8 @@ def _divergence(entry: Divergence) -> Iterator[str]:
     yield ""
     yield f"- fixtures: {', '.join(f'`{f}`' for f in entry.fixtures)}"
     yield f"- dtypes: {', '.join(entry.dtypes) or 'all'}"
+    if entry.modes:
+        yield f"- modes: {', '.join(f'`{mode}`' for mode in entry.modes)}"
     if entry.versions:
         yield f"- versions: {', '.join(f'`{package} {wanted}`' for package, wanted in entry.versions.items())}"
     if entry.conventions is not None:
