@@ -93,7 +93,7 @@ def test_a_difference_is_looked_at_too(field: str, value: str, tmp_path: Path) -
 
 def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     assert "there is no such file" in refused(tmp_path / "absent.json")
-    assert "cannot be read: Is a directory" in refused(tmp_path)
+    assert "holds no saved run" in refused(tmp_path)
 
 
 def test_no_more_is_read_than_a_result_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
