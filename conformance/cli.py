@@ -134,6 +134,25 @@ def parser() -> argparse.ArgumentParser:
     diff.add_argument("--dtype", metavar="DTYPE", help="float64, float32, bfloat16 or float16 (each model's own)")
     _files(diff)
 
+    gate = _command(
+        commands,
+        "gate",
+        _gate,
+        "Put a run beside an earlier one: what changed, and whether that is rounding, a default, or a fault.",
+    )
+    gate.epilog = (
+        "Exit code: 0 where the policy lets everything pass, 1 where it does not, 2 for bad usage or input. Without a "
+        "policy, what regressed, diverges otherwise, cannot be run any more or is gone does not pass."
+    )
+    gate.add_argument(
+        "--baseline", metavar="RUN", type=Path, required=True, help="the earlier run: what --json wrote"
+    )
+    gate.add_argument(
+        "--candidate", metavar="RUN", type=Path, help="the later run; left out, the baseline's cases are run again now"
+    )
+    gate.add_argument("--policy", metavar="FILE", type=Path, help="what passes and what does not, in TOML")
+    _files(gate)
+
     report = _command(
         commands,
         "report",
@@ -271,6 +290,26 @@ def _without_files(words: list[str]) -> list[str]:
         elif not word.startswith(tuple(f"--{name}=" for name in FILES)):
             kept.append(word)
     return kept
+
+
+def _gate(options: argparse.Namespace) -> int:
+    from conformance.gating import gate, rerun
+    from conformance.policy import Policy, read_policy
+    from conformance.progress import Progress
+    from conformance.reading import read_run
+
+    files = _asked_files(options)
+    policy = Policy() if options.policy is None else read_policy(options.policy)
+    baseline = read_run(options.baseline)
+    if options.candidate is not None:
+        candidate = read_run(options.candidate)
+    else:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in `run`
+        with Progress("starting") as progress:
+            candidate = rerun(baseline, progress.step)
+    found = gate(baseline, candidate, policy)
+    _told(found, options, files)
+    return found.exit_code
 
 
 def _report(options: argparse.Namespace) -> int:

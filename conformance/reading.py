@@ -16,6 +16,7 @@ import msgspec
 from conformance import difference
 from conformance.difference import Difference
 from conformance.errors import ConformanceError
+from conformance.gated import CHANGES, Gated, GatedCase, counted
 from conformance.result import HISTOGRAM, STATUSES, Run, Sample, summarise
 
 SCHEMA = 1
@@ -31,10 +32,20 @@ class _Kind(msgspec.Struct):
     schema: int
     cases: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     pairs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    changes: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+def read_run(path: str | os.PathLike[str]) -> Run:
+    """The run that `--json` wrote to `path`. Raises what `read` raises, and for any other result."""
+    found = read(path)
+    if isinstance(found, Difference | Gated):
+        raise ConformanceError(f"{path} is the result of a {'diff' if isinstance(found, Difference) else 'gate'}: "
+                               "give what `run` or `check` wrote")  # fmt: skip
+    return found
 
 
 def read(path: str | os.PathLike[str]) -> Run | Difference:
-    """The run or difference that `--json` wrote to `path`.
+    """The run, gate or difference that `--json` wrote to `path`.
 
     A folder stands for the run that `--save` wrote there. Raises ConformanceError for a file that is missing or cannot
     be read, is no JSON, has another schema version, or is no result, and for a folder without a saved run.
@@ -56,10 +67,9 @@ def read_file(path: str | os.PathLike[str]) -> Run | Difference:
                 f"{path} has schema {kind.schema}, and this version of conformance reads {SCHEMA}: "
                 f"use the version that wrote it, or write it again"
             )
-        if kind.pairs is msgspec.UNSET:
-            found: Run | Difference = msgspec.json.decode(content, type=Run)
-        else:
-            found = msgspec.json.decode(content, type=Difference)
+        is_gate, is_diff = kind.changes is not msgspec.UNSET, kind.pairs is not msgspec.UNSET
+        wanted: type[Run] | type[Difference] = Gated if is_gate else Difference if is_diff else Run
+        found: Run | Difference = msgspec.json.decode(content, type=wanted)
     except msgspec.ValidationError as error:
         raise _no_result(path, str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -105,12 +115,24 @@ def faults(found: Run | Difference) -> Iterator[str]:
             for step in case.steps:
                 if step.sample is not None and not _fits(step.sample):
                     yield f"the sample of {step.name!r} in case {number} does not have the sizes that it says"
-        if found.summary != summarise(found.cases):
+        if found.summary != summarise([case for case in found.cases if getattr(case, "change", "") != "gone"]):
             yield "its summary is not that of its cases"
+        if isinstance(found, Gated):
+            yield from _faults_of_gate(found)
         figures = _figures_of_run(found)
     for figure in figures:
         if isinstance(figure, str) and figure not in _NOT_FINITE:
             yield f"{figure!r} stands where a number belongs"
+
+
+def _faults_of_gate(found: Gated) -> Iterator[str]:
+    for number, case in enumerate(found.cases):
+        if case.change not in CHANGES:
+            yield f"case {number} became {case.change!r}, which there is not"
+        if case.baseline is not None and case.baseline.status not in STATUSES:
+            yield f"the baseline of case {number} has the status {case.baseline.status!r}, which there is not"
+    if found.changes != counted(found.cases) or found.failing != sum(case.fails for case in found.cases):
+        yield "its changes are not those of its cases"
 
 
 def _fits(sample: Sample) -> bool:
@@ -128,6 +150,10 @@ def _fits(sample: Sample) -> bool:
 
 def _figures_of_run(run: Run) -> Iterator[float | str]:
     for case in run.cases:
+        if isinstance(case, GatedCase):
+            told_before = (case.baseline.ratio if case.baseline else None, case.drift.ratio if case.drift else None)
+            largest = case.drift.max_abs if case.drift else None
+            yield from (figure for figure in (*told_before, largest) if figure is not None)
         for step in case.steps:
             for told in (step.isolated, step.accumulated):
                 if told is not None:

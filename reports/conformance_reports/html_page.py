@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from functools import cache
 from urllib.parse import quote
 
+import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from conformance.difference import Difference
+from conformance.gated import Gated
 from conformance.result import Case, Deviation, Run
-from conformance_reports import reproduction, wording
+from conformance_reports import gate_wording, reproduction, wording
 from conformance_reports.histogram import histogram, spread
 from conformance_reports.html_filter import groups, left
 from conformance_reports.matrix import Cell, cell_text, matrix
@@ -36,6 +38,9 @@ def render(run: Run | Difference) -> str:
         from conformance_reports import difference_page  # it is made of this module's templates
 
         return difference_page.render(run)
+    whole = run
+    if isinstance(run, Gated):  # what is gone has no case of its own
+        run = msgspec.structs.replace(run, cases=[case for case in run.cases if case.change != "gone"])
     pages = templates()
     style, script = source("page.css", "step.css"), source("page.js", "step.js")
     identifiers = {id(case): f"case-{number}" for number, case in enumerate(run.cases, 1)}
@@ -48,7 +53,8 @@ def render(run: Run | Difference) -> str:
         style=Markup(style),
         script=Markup(script),
         policy=f"{POLICY}; style-src {hashed(style)}; script-src {hashed(script)}",
-        outcome=wording.outcome(run),
+        outcome=gate_wording.outcome(whole) if isinstance(whole, Gated) else wording.outcome(run),
+        changes=gate_wording.rows(whole) if isinstance(whole, Gated) else None,
         matrix=cells,
         with_fixtures=any(c.fixture for c in run.cases),
         filter_groups=groups(run),
@@ -88,6 +94,7 @@ def templates() -> Environment:
     }
     pages.globals |= {
         "wording": wording,
+        "gate_wording": gate_wording,
         "anchor": _anchor,
         "warmth": _warmth,
         "levels": levels,

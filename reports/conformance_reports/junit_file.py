@@ -11,8 +11,9 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from conformance.difference import Difference
+from conformance.gated import GatedCase
 from conformance.result import Case, Run
-from conformance_reports import difference_wording
+from conformance_reports import difference_wording, gate_wording
 from conformance_reports.problem import Problem
 from conformance_reports.problem_wording import HEADINGS, LABEL, commands, sentences, where
 from conformance_reports.wording import capital, cause, culprit_sentence, layout_sentence, visible
@@ -48,7 +49,11 @@ def _adapter(root: Element, run: Run, adapter: str, cases: list[Case]) -> None:
     for case in cases:
         test = _test(suite, case.layer, _name(case), case.seconds)
         kind = _OUTCOMES.get(case.status)
-        if kind is not None:
+        if isinstance(case, GatedCase):  # of a gate, what the policy lets pass has passed
+            if case.fails:
+                changed = f"{case.change}: {'; '.join(gate_wording.sentences(case))}"
+                _outcome(test, "failure", case.change, changed, _told(case) if case.status in HEADINGS else "")
+        elif kind is not None:
             _outcome(test, kind, case.status, _message(case), _told(case) if case.status in HEADINGS else "")
     _close(suite, [line for case in cases for line in _notes(case)])
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from conformance.difference import Difference, Side
+from conformance.gated import Gated
 from conformance.result import Case, Deviation, Run, StepResult
-from conformance_reports import difference_wording, wording
+from conformance_reports import difference_wording, gate_wording, wording
+from conformance_reports.gate_wording import Row
 from conformance_reports.markdown_text import block, cell, code, prose, summary
 from conformance_reports.matrix import cell_text, matrix
 from conformance_reports.problem import Problem, problems
@@ -16,6 +18,7 @@ from conformance_reports.wording import cause, counts, figure, listed, tolerance
 LIMIT = 65_536
 """The characters of which GitHub takes fewer for a comment. Bytes are counted here: there are never fewer of them."""
 _CUT = "*This is cut to what GitHub takes, 65,536 characters: the JSON and the HTML report have everything.*\n\n"
+_PROBLEM = ("what", "step", "error in tolerances", "cause")
 _MOST = 100  # rows of a folded table
 _VERSIONS = 40
 
@@ -24,6 +27,8 @@ def render(run: Run | Difference) -> str:
     """`run` as Markdown of less than 65,536 characters: the outcome, what diverges, and the rest folded."""
     if isinstance(run, Difference):
         return _difference(run)
+    if isinstance(run, Gated):
+        return _gate(run)
     judged, left = counts(run)
     head = f"### {prose(wording.outcome(run))}\n\n{judged} in {figure(run.seconds)} s"
     head += f"; left out: {left}.\n\n" if left else ".\n\n"
@@ -39,9 +44,9 @@ def render(run: Run | Difference) -> str:
     return _fitted(head, [_row(problem) for problem in found], parts, _versions(run))
 
 
-def _fitted(head: str, rows: list[str], parts: list[str], tail: str) -> str:
+def _fitted(head: str, rows: list[str], parts: list[str], tail: str, columns: Sequence[str] = _PROBLEM) -> str:
     """All of it; or the rows (in half of the room) and the parts for which there is room, and that it is cut."""
-    table = _table(("what", "step", "error in tolerances", "cause"))
+    table = _table(columns)
     room = LIMIT - 1 - sum(_size(text) for text in (head, table, "\n", _CUT, tail))
     kept = _taken(rows, room // 2)
     told = _taken(parts, room - sum(map(_size, kept)))
@@ -192,6 +197,34 @@ def _versions(run: Run | Difference) -> str:
     some = [f"{code(name, 80)} {code(version, 80)}" for name, version in list(told.items())[:_VERSIONS]]
     left = len(told) - _VERSIONS
     return f"Versions: {', '.join(some)}{f' and {left} more' if left > 0 else ''}\n"
+
+
+# -- gates -------------------------------------------------------------------------------------------------------------
+
+
+def _gate(run: Gated) -> str:
+    """What does not pass, in a table; what else changed, folded."""
+    head = f"### {prose(gate_wording.outcome(run), 600)}\n\n{gate_wording.counts(run)}.\n\n"
+    rows = gate_wording.rows(run)
+    changed = [prose(line) for line in gate_wording.versions(run)]
+    failing = [_gate_row(row) for row in rows if row.worst.fails]
+    others = [_cells(row) for row in rows if not row.worst.fails]
+    parts = [_fold(summary("", "What else changed"), _table(_GATE, others))] if others else []
+    parts += [_fold(summary("", "Versions that changed"), _items(changed))] if changed else []
+    return _fitted(head, failing, parts, _versions(run), _GATE)
+
+
+_GATE = ("change", "what", "cases", "how")
+
+
+def _gate_row(row: Row) -> str:
+    return _line(_cells(row))
+
+
+def _cells(row: Row) -> list[str]:
+    case = row.worst
+    what = f"{code(case.subject or case.layer)} on {code(case.adapter)}"
+    return [case.change, what, prose(row.where, 200), prose("; ".join(gate_wording.sentences(case)), 400)]
 
 
 # -- diffs -------------------------------------------------------------------------------------------------------------

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from conformance.difference import Difference
+from conformance.gated import Gated
 from conformance.result import Run
-from conformance_reports import terminal_difference
+from conformance_reports import terminal_difference, terminal_gate
 from conformance_reports.matrix import matrix
 from conformance_reports.problem import Problem, problems
 from conformance_reports.problem_wording import HEADINGS, LABEL, Line, commands, sentences, where
@@ -23,6 +25,12 @@ def show(run: Run | Difference, console: Console) -> None:
     """Print `run`: it takes the console's width and colours, and fits 80 columns."""
     if isinstance(run, Difference):
         terminal_difference.show(run, console)
+        return
+    if isinstance(run, Gated):
+        failing = msgspec.structs.replace(run, cases=[c for c in run.cases if c.fails and c.change != "gone"])
+        for problem in problems(failing, ["diverges"]):
+            _show_problem(problem, console)
+        terminal_gate.show(run, console)
         return
     if of_subjects(run):
         for part in subjects(run):

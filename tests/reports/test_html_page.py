@@ -178,7 +178,9 @@ def test_what_diverges_comes_before_the_cases_with_its_cause(page: Page) -> None
 
 def test_every_case_that_was_run_has_its_steps(page: Page) -> None:
     run = every_status()
-    assert len(page.all("details", class_="case")) == sum(c.status not in ("unsupported", "unavailable") for c in run.cases)
+    assert len(page.all("details", class_="case")) == sum(
+        c.status not in ("unsupported", "unavailable") for c in run.cases
+    )
     steps = [c for c in run.cases if c.steps]
     assert len(page.all("table", class_="steps")) == len(steps)
     text = render(run_of(case("diverges", 3.1e5)))

@@ -130,11 +130,12 @@ def test_templates_and_schema_are_in_the_package() -> None:
         "problem.html.j2",
         "case.html.j2",
         "step.html.j2",
+        "gate.html.j2",
         "page.css",
         "step.css",
         "page.js",
         "step.js",
     }
     assert names == runs | {"difference.html.j2"}
-    for schema in ("run.schema.json", "difference.schema.json"):
+    for schema in ("run.schema.json", "gate.schema.json", "difference.schema.json"):
         assert resources.files("conformance_reports").joinpath(schema).is_file()
