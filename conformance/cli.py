@@ -16,8 +16,13 @@ from conformance import __version__
 from conformance.errors import ConformanceError
 
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     from conformance.difference import Difference
     from conformance.result import Run
+    from conformance.saving import Saving
+
+    Result = TypeVar("Result", bound=Run | Difference)
 
 LISTS = ("layers", "adapters", "fixtures", "conventions", "divergences", "discrimination")
 FILES = {
@@ -26,6 +31,9 @@ FILES = {
     "junit": "JUnit XML, for a CI server",
     "markdown": "Markdown, for a pull request or a job's summary",
 }
+
+_SELECTING = ("layer", "adapter", "fixture", "dtype", "mode")  # options of `run` that say what is run
+_WRITING = (*FILES, "save", "resume")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -86,6 +94,16 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--timeout", metavar="SECONDS", type=_positive(float), help="how long one case may take in its framework"
     )
+    run.add_argument(
+        "--memory", metavar="GIB", type=_positive(float), help="how much memory one case may take in its framework"
+    )
+    saving = run.add_mutually_exclusive_group()
+    saving.add_argument(
+        "--save", metavar="DIR", type=Path, help="save each case with its arrays, as it is done, in this new folder"
+    )
+    saving.add_argument(
+        "--resume", metavar="DIR", type=Path, help="go on with a run that --save began: what is done is not run again"
+    )
     _files(run)
 
     check = _command(
@@ -144,9 +162,7 @@ def parser() -> argparse.ArgumentParser:
         "Exit code: 0 where the policy lets everything pass, 1 where it does not, 2 for bad usage or input. Without a "
         "policy, what regressed, diverges otherwise, cannot be run any more or is gone does not pass."
     )
-    gate.add_argument(
-        "--baseline", metavar="RUN", type=Path, required=True, help="the earlier run: what --json wrote"
-    )
+    gate.add_argument("--baseline", metavar="RUN", type=Path, required=True, help="the earlier run: what --json wrote")
     gate.add_argument(
         "--candidate", metavar="RUN", type=Path, help="the later run; left out, the baseline's cases are run again now"
     )
@@ -209,26 +225,52 @@ def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
 def _run(options: argparse.Namespace) -> int:
     # The workers need the cores: threads of the judge's own that wait for one another only slow both down.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from conformance.interruption import interruptible
+
+    files = _asked_files(options)
+    if options.save is None and options.resume is None:
+        with interruptible():
+            result = _result(options, None)
+            _told(result, options, files)
+        return _exit_code(result, options.adapter)
+    from contextlib import closing
+
+    from conformance.report import load
+    from conformance.saving import Saving
+
+    asked = {name: getattr(options, name) for name in _SELECTING}
+    command = ["conformance", *_without_files(options.words)]
+    begun = Saving.begin(options.save, command, asked) if options.save is not None else Saving.again(options.resume)
+    with interruptible(), closing(begun) as saving:
+        if not any(asked.values()):
+            vars(options).update({name: saving.asked.get(name, []) for name in _SELECTING})
+        try:
+            result = _result(options, saving)
+            saving.finish(load("json")(_commanded(result, saving.command)))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"what is done is saved, go on with --resume {saving.folder}") from None
+        _told(result, options, files, saving.command)
+    return _exit_code(result, options.adapter)
+
+
+def _result(options: argparse.Namespace, saving: Saving | None) -> Run:
     from conformance.fixture import select
     from conformance.progress import Progress
     from conformance.run import run
 
-    files = _asked_files(options)
-    chosen = select(options.fixture)
-    dtypes = options.dtype or ["float32", "float64"]
     with Progress("starting") as progress:
-        result = run(
-            chosen,
+        return run(
+            select(options.fixture),
             options.adapter,
-            dtypes,
+            options.dtype or ["float32", "float64"],
             options.layer,
             modes=options.mode or ["eager"],
             jobs=options.jobs,
             timeout=options.timeout,
+            memory=options.memory,
             progress=progress.step,
+            saving=saving,
         )
-    _told(result, options, files)
-    return _exit_code(result, options.adapter)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -267,17 +309,24 @@ def _diff(options: argparse.Namespace) -> int:
     return found.exit_code
 
 
-def _told(result: Run | Difference, options: argparse.Namespace, files: dict[str, Path]) -> None:
-    """Show the result, and write it to the files, with the command that it is of."""
-    import msgspec
+def _told(
+    result: Run | Difference, options: argparse.Namespace, files: dict[str, Path], command: list[str] | None = None
+) -> None:
+    """Show the result, and write it to the files, with the command that it is of: this one, where none is given."""
     from rich.console import Console
 
     from conformance.report import load, write
 
-    result = msgspec.structs.replace(result, command=["conformance", *_without_files(options.words)])
+    result = _commanded(result, command or ["conformance", *_without_files(options.words)])
     load("terminal")(result, Console())
     for name, path in files.items():
         write(name, result, path)
+
+
+def _commanded(result: Result, command: list[str]) -> Result:
+    import msgspec
+
+    return msgspec.structs.replace(result, command=command)
 
 
 def _without_files(words: list[str]) -> list[str]:
@@ -285,9 +334,9 @@ def _without_files(words: list[str]) -> list[str]:
     kept: list[str] = []
     waiting = iter(words)
     for word in waiting:
-        if word in [f"--{name}" for name in FILES]:
+        if word in [f"--{name}" for name in _WRITING]:
             next(waiting)
-        elif not word.startswith(tuple(f"--{name}=" for name in FILES)):
+        elif not word.startswith(tuple(f"--{name}=" for name in _WRITING)):
             kept.append(word)
     return kept
 
@@ -389,8 +438,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"conformance: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("conformance: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(": ".join(("conformance", "interrupted", *map(str, error.args))), file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader (`head`, a pager) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

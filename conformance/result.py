@@ -251,3 +251,13 @@ def parts_of(verdict: Verdict) -> dict[str, Any]:
         ],
         "steps": [_step(s) for s in verdict.steps],
     }
+
+
+def escaped(value: Any) -> Any:
+    """`value`, plain data, with what is no UTF-8 in its strings (lone surrogates, of a file's name for instance), which
+    JSON cannot hold, as backslash escapes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {escaped(k): escaped(v) for k, v in value.items()}
+    return [escaped(v) for v in value] if isinstance(value, list) else value

@@ -22,14 +22,19 @@ from conformance.flow import Flow
 from conformance.judge import judge
 from conformance.layer import nearest
 from conformance.layers import get_layer, layer_names
+from conformance.plan import plan_of
 from conformance.precision import Precision, precision
 from conformance.result import Case, Run, asked_for, parts_of, summarise
 from conformance.sample import thinned
+from conformance.saved import Planned
+from conformance.saving import arrays_of
 from conformance.trace import Request, Trace
 from conformance.worker import BAD_INPUT, WorkerFailed, Workers, failure, work
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from conformance.saving import Saving
 
 Progress = Callable[[Case, int, int], None]
 
@@ -62,6 +67,11 @@ class _Unit:
             **verdict,
         )
 
+    @property
+    def unjudged(self) -> Case:
+        """The case before it is run: what makes it this one."""
+        return self.case("", None)
+
 
 def chosen_adapters(names: Iterable[str]) -> list[str]:
     """The adapters called `names`; a family name such as `keras` stands for all its back ends.
@@ -89,12 +99,16 @@ def run(
     modes: Iterable[str] = (EAGER,),
     jobs: int | None = None,
     timeout: float | None = None,
+    memory: float | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    saving: Saving | None = None,
 ) -> Run:
     """Run `fixtures` (those of `layers`, if any are named) on `adapters` (all, if none are named).
 
-    Each adapter runs in those of `modes` that it has; "all" stands for every one.
+    Each adapter runs in those of `modes` that it has; "all" stands for every one. `timeout` (seconds) and `memory`
+    (GiB) are what one case may take in its framework. With `saving`, each case is saved as it is done, and those that
+    were done before are not run again.
 
     Raises ConformanceError for an unknown name or a fixture whose arrays do not fit its layer; what goes
     wrong in a framework is a case's status, never an exception. `progress` is called with each case.
@@ -111,14 +125,26 @@ def run(
     units, cases, entries = _planned(chosen, loaded, formats, chosen_modes(modes, loaded, named))
     environment = {"python": platform.python_version(), "numpy": np.__version__, "platform": platform.machine()}
     total = len(units) + len(cases)
+    if saving is not None:
+        every = sorted([*cases, *(u.unjudged for u in units)], key=_order)
+        done = saving.plan(plan_of(chosen, loaded, entries, every))
+        environment |= saving.environment
+        for case in cases:
+            if Planned.of(case) not in done:
+                saving.keep(case, {}, environment)
+        here = {Planned.of(u.unjudged): u for u in units}
+        cases += [case for planned, case in done.items() if planned in here]
+        units = [u for planned, u in here.items() if planned not in done]
     for number, case in enumerate(cases, 1):
         if progress is not None:
             progress(case, number, total)
-    workers = executor or Workers(jobs or os.cpu_count() or 1, timeout)
+    workers = executor or Workers(jobs or os.cpu_count() or 1, timeout, memory)
     try:
         for unit, future in _completed(workers, units, dismissing=executor is None):
-            case = _judged(unit, future, workers, environment)
+            case, arrays = _judged(unit, future, workers, environment)
             cases.append(resolved(case, entries[unit.adapter], environment))
+            if saving is not None:
+                saving.keep(cases[-1], arrays, environment)
             if progress is not None:
                 progress(cases[-1], len(cases), total)
     finally:
@@ -127,7 +153,7 @@ def run(
     cases.sort(key=_order)
     return Run(
         environment=dict(sorted(environment.items())),
-        started=started.isoformat(timespec="seconds"),
+        started=started.isoformat(timespec="seconds") if saving is None else saving.started,
         seconds=round(time.perf_counter() - clock, 3),
         summary=summarise(cases),
         cases=thinned(cases),
@@ -242,7 +268,10 @@ def _completed(workers: Executor, units: list[_Unit], dismissing: bool) -> Itera
             workers.dismiss(unit.adapter)
 
 
-def _judged(unit: _Unit, future: Future[Trace], workers: Executor, environment: dict[str, str]) -> Case:
+def _judged(
+    unit: _Unit, future: Future[Trace], workers: Executor, environment: dict[str, str]
+) -> tuple[Case, dict[str, NDArray[Any]]]:
+    """The case, and the arrays that it was judged by: none where it was not."""
     clock = time.perf_counter()
     try:
         trace = future.result()
@@ -250,11 +279,11 @@ def _judged(unit: _Unit, future: Future[Trace], workers: Executor, environment: 
         failed = failure(error)
         if failed.status == BAD_INPUT:
             raise ConformanceError(f"fixture {unit.fixture.id}: {failed}") from error
-        return unit.case(failed.status, str(failed))
+        return unit.case(failed.status, str(failed)), {}
     environment.update(trace.environment)
     kept = _unfaithful(unit, trace)
     if kept is not None:
-        return unit.case("error", kept)
+        return unit.case("error", kept), {}
 
     def rerun() -> tuple[Flow, Trace]:
         inputs = fresh(unit.request.inputs, unit.precision)
@@ -267,13 +296,14 @@ def _judged(unit: _Unit, future: Future[Trace], workers: Executor, environment: 
     try:
         verdict = judge(unit.flow, trace, unit.precision, rerun, mode=unit.request.mode)
     except ConformanceError as error:
-        return unit.case("error", str(error))
+        return unit.case("error", str(error)), {}
     except WorkerFailed as failed:
-        return unit.case(failed.status, str(failed))
+        return unit.case(failed.status, str(failed)), {}
     seconds = trace.seconds + time.perf_counter() - clock
-    return unit.case(
+    case = unit.case(
         verdict.status, verdict.message, seconds, **asked_for(unit.flow, trace.output), **parts_of(verdict)
     )
+    return case, arrays_of(trace.output, ((s.name, s.found.array) for s in verdict.steps if s.found is not None))
 
 
 def _unfaithful(unit: _Unit, trace: Trace) -> str | None:

@@ -32,6 +32,9 @@ from conformance.trace import Request, Trace
 
 _LAST_LINES = 5
 _LOOK = 1.0  # seconds between looks at a process that does not answer
+_LOOK_AT_MEMORY = 0.05  # a framework that fills memory as fast as it can takes some hundred MiB meanwhile
+_GIB = 2**30
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 class WorkerFailed(Exception):
@@ -73,6 +76,33 @@ def work(adapter: str, request: Request) -> Trace:
     )
 
 
+class _TooMuch(Exception):
+    """A worker has more memory than it may."""
+
+
+def resident(process: int) -> int:
+    """The bytes of memory that a process has in use, 0 of one that is gone.
+
+    What it reserved does not count, or no limit would fit: frameworks reserve two to six times of what they use.
+    """
+    try:
+        pages = Path(f"/proc/{process}/statm").read_text().split()[1]
+    except FileNotFoundError:
+        if Path("/proc/self/statm").exists():
+            return 0
+        return _resident_by_ps(process)
+    except ProcessLookupError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _resident_by_ps(process: int) -> int:
+    """As `resident`, of a system without /proc."""
+    asked = ["ps", "-o", "rss=", "-p", str(process)]
+    said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    return int(said or 0) * 1024
+
+
 class _Worker:
     """One adapter's process."""
 
@@ -81,8 +111,9 @@ class _Worker:
         # As many threads as are there for it: more of them, spinning, would slow every worker down.
         environment = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads), **os.environ}
         with self.log.open("wb") as log:
+            command = [python, "-P", "-m", "conformance.worker", adapter, str(os.getpid())]
             self.process = subprocess.Popen(
-                [python, "-P", "-m", "conformance.worker", adapter],  # -P: a torch.py in this folder is not torch
+                command,  # -P: a torch.py in this folder is not torch
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -100,13 +131,17 @@ class _Worker:
                 self.replies.put(line)
         self.replies.put("")
 
-    def call(self, asked: Path, answer: Path, timeout: float | None) -> None:
-        """Have the request in `asked` answered in `answer`. Raises WorkerFailed."""
+    def call(self, asked: Path, answer: Path, timeout: float | None, memory: float | None) -> None:
+        """Have the request in `asked` answered in `answer`, within so many seconds and GiB. Raises WorkerFailed."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # a dead worker shows as an empty reply
             self.process.stdin.write(json.dumps([str(asked), str(answer)]) + "\n")
             self.process.stdin.flush()
-        reply = self._reply(timeout)
+        try:
+            reply = self._reply(timeout, memory)
+        except _TooMuch as taken:
+            self.stop()
+            raise WorkerFailed("crashed", str(taken)) from None
         if reply is None:
             self.stop()
             raise WorkerFailed("timeout", f"no answer within {timeout:g} s")
@@ -116,22 +151,28 @@ class _Worker:
         if status != "done":
             raise WorkerFailed(status, message)
 
-    def _reply(self, timeout: float | None) -> str | None:
-        """The next reply: empty where the process is dead, None where there is none in time.
+    def _reply(self, timeout: float | None, memory: float | None) -> str | None:
+        """The next reply: empty where the process is dead, None where there is none in time. Raises _TooMuch.
 
         A child that a dead process leaves behind may keep its output open, so the process is looked at too.
         """
         deadline = math.inf if timeout is None else time.monotonic() + timeout
+        look = _LOOK if memory is None else _LOOK_AT_MEMORY
         while True:
             dead = self.process.poll() is not None
             left = deadline - time.monotonic()
             try:
-                return self.replies.get(timeout=max(0.0, min(_LOOK, left)))
+                return self.replies.get(timeout=max(0.0, min(look, left)))
             except queue.Empty:
                 if dead:
                     return ""
                 if left <= 0:
                     return None
+            if memory is not None and (taken := resident(self.process.pid)) > memory * _GIB:
+                raise _TooMuch(
+                    f"it took {taken / _GIB:.3g} GiB of memory, more than the {memory:g} GiB that --memory allows, "
+                    "and was ended"
+                )
 
     def _last_words(self) -> str:
         code = self.process.wait()
@@ -156,8 +197,15 @@ class Workers(Executor):
     are busy, whatever the order of submission.
     """
 
-    def __init__(self, jobs: int = 2, timeout: float | None = None, python: str = sys.executable) -> None:
-        self._timeout, self._python = timeout, python
+    def __init__(
+        self,
+        jobs: int = 2,
+        timeout: float | None = None,
+        memory: float | None = None,
+        python: str = sys.executable,
+    ) -> None:
+        """`timeout` (seconds) and `memory` (GiB) are what one request may take; `python` runs the workers."""
+        self._timeout, self._memory, self._python = timeout, memory, python
         self._turns = threading.Semaphore(jobs)
         self._cores = max(1, (os.cpu_count() or 1) // jobs)
         self._threads: dict[str, ThreadPoolExecutor] = {}
@@ -198,7 +246,7 @@ class Workers(Executor):
         wire.save_request(asked, request)
         worker = self._worker(adapter)
         try:
-            worker.call(asked, answer, self._timeout)
+            worker.call(asked, answer, self._timeout, self._memory)
             return wire.load_trace(answer)  # mapped: the name can go, the data stay until let go
         except WorkerFailed as failure:
             if failure.status in ("crashed", "timeout"):
@@ -238,13 +286,27 @@ class Workers(Executor):
             self._ended = True
         for adapter in list(self._workers):
             self.dismiss(adapter)
+        for _ in self._threads:  # one that waits for its turn need not: those before it were cancelled
+            self._turns.release()
         for thread in self._threads.values():
             thread.shutdown(wait=True)
         self._folder.cleanup()
 
 
-def main(adapter: str) -> None:
+def _end_with(parent: int) -> None:
+    """Have the system end this process when `parent` dies, whatever hangs here; elsewhere than on Linux, the end of
+    standard input is what ends it, once it has answered."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before that
+        sys.exit(1)
+
+
+def main(adapter: str, parent: int) -> None:
     """Answer requests from standard input until it ends. What a framework prints goes to standard error."""
+    _end_with(parent)
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
@@ -263,4 +325,4 @@ def main(adapter: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

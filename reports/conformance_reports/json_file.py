@@ -3,12 +3,10 @@ describe them."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from conformance.difference import Difference
-from conformance.result import Run
+from conformance.result import Run, escaped
 
 
 def render(run: Run | Difference) -> bytes:
@@ -20,13 +18,5 @@ def render(run: Run | Difference) -> bytes:
     try:
         encoded = msgspec.json.encode(run, order="deterministic")
     except UnicodeEncodeError:
-        encoded = msgspec.json.encode(_escaped(msgspec.to_builtins(run)), order="deterministic")
+        encoded = msgspec.json.encode(escaped(msgspec.to_builtins(run)), order="deterministic")
     return msgspec.json.format(encoded, indent=1) + b"\n"
-
-
-def _escaped(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, dict):
-        return {_escaped(k): _escaped(v) for k, v in value.items()}
-    return [_escaped(v) for v in value] if isinstance(value, list) else value
