@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conformance.archive import content, members
 from conformance.errors import ConformanceError
 
 if TYPE_CHECKING:
@@ -65,20 +67,27 @@ def safetensors_of(path: Path, content: bytes) -> dict[str, NDArray[Any]]:
         array = np.frombuffer(entry["data"], _SAFETENSORS[kind])
         if kind == "BF16":
             array = (array.astype(np.uint32) << 16).view(np.float32)
-        arrays[name] = array.reshape(entry["shape"])
+        try:
+            arrays[name] = array.reshape(entry["shape"])
+        except ValueError as error:  # of empty ones, and of many axes of length 1
+            raise ConformanceError(f"{path}: {name!r} has a shape that NumPy does not have ({error})") from error
     return dict(sorted(arrays.items()))
 
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     import struct
     import zlib
+    from tokenize import TokenError
 
     arrays: dict[str, NDArray[Any]] = {}
+    broken = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, NotImplementedError)
+    # What NumPy raises for a header that is none: it reads it as Python's own literals.
+    none = (TokenError, SyntaxError, TypeError, RecursionError, MemoryError)
     try:
         with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
+            for member in members(path, archive).values():
                 arrays[member.filename.removesuffix(".npy")] = _read_member(path, archive, member)
-    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, NotImplementedError) as error:
+    except (*broken, *none) as error:
         raise ConformanceError(
             f"{path}: is not a whole .npz file ({error}); write it again with numpy.savez"
         ) from error
@@ -86,28 +95,29 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
-    """One `.npy` inside an archive. Sizes are checked before anything is allocated."""
+    """One `.npy` inside an archive. Sizes are checked before an array is made."""
     formats = np.lib.format
-    with archive.open(member) as stream:
-        if not member.filename.endswith(".npy"):
-            raise ConformanceError(f"{path}: {member.filename!r} is not a .npy array; write it with numpy.savez")
-        version = formats.read_magic(stream)
-        header = formats.read_array_header_1_0 if version == (1, 0) else formats.read_array_header_2_0
-        shape, column_major, dtype = header(stream)
-        name = member.filename.removesuffix(".npy")
-        if dtype.hasobject:
-            raise ConformanceError(
-                f"{path}: {name!r} holds pickled Python objects, which are never loaded; store numbers instead"
-            )
-        if dtype.kind not in "biuf":
-            raise ConformanceError(f"{path}: {name!r} has dtype {dtype}; store it as an array of real numbers")
-        count = int(np.prod([int(size) for size in shape], dtype=object))  # in Python integers: no overflow
-        if stream.tell() + count * dtype.itemsize != member.file_size:
-            raise ConformanceError(
-                f"{path}: {name!r} is declared as {shape} of {dtype}, which its {member.file_size} bytes do not hold; "
-                "write it again with numpy.savez"
-            )
-        flat = np.frombuffer(stream.read(), dtype)
+    if not member.filename.endswith(".npy"):
+        raise ConformanceError(f"{path}: {member.filename!r} is not a .npy array; write it with numpy.savez")
+    held = content(archive, member)
+    stream = io.BytesIO(held)
+    version = formats.read_magic(stream)
+    header = formats.read_array_header_1_0 if version == (1, 0) else formats.read_array_header_2_0
+    shape, column_major, dtype = header(stream)
+    name = member.filename.removesuffix(".npy")
+    if dtype.hasobject:
+        raise ConformanceError(
+            f"{path}: {name!r} holds pickled Python objects, which are never loaded; store numbers instead"
+        )
+    if dtype.kind not in "biuf":
+        raise ConformanceError(f"{path}: {name!r} has dtype {dtype}; store it as an array of real numbers")
+    count = int(np.prod([int(size) for size in shape], dtype=object))  # in Python integers: no overflow
+    if stream.tell() + count * dtype.itemsize != len(held):
+        raise ConformanceError(
+            f"{path}: {name!r} is declared as {shape} of {dtype}, which its {len(held)} bytes do not hold; "
+            "write it again with numpy.savez"
+        )
+    flat = np.frombuffer(held, dtype, count, stream.tell())
     return flat.reshape(shape, order="F" if column_major else "C")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from conformance.errors import ConformanceError
+from conformance.toml import decode
 
 ANY_STEP = "*"  # for a whole layer in a coarser arithmetic: where it first shows is a matter of rounding
 
@@ -85,10 +85,14 @@ def listed(name: str, module: str) -> list[Divergence]:
     file = resources.files(package).joinpath("known_divergences", f"{name}.toml")
     if not file.is_file():
         return []
-    try:
-        return msgspec.toml.decode(file.read_bytes(), type=_File).divergence
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ConformanceError(f"known_divergences/{name}.toml: {error}") from None
+    return entries(file.read_bytes(), f"known_divergences/{name}.toml")
+
+
+def entries(content: bytes, name: str) -> list[Divergence]:
+    """The entries in the content of the file `name`. Raises ConformanceError for one that is not right."""
+    return decode(
+        content, _File, name, "`[[divergence]]` with fixtures, step, reason and link is what it has"
+    ).divergence
 
 
 def resolved(case: Case, entries: list[Divergence], environment: Mapping[str, str]) -> Case:

@@ -6,7 +6,6 @@ A fixture is a folder with a `fixture.toml` and array files. Entry points in the
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,8 +13,11 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from conformance.errors import ConformanceError
 from conformance.layer import nearest
+from conformance.toml import MOST_BYTES, decode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,38 +75,59 @@ def fixtures() -> Mapping[str, Fixture]:
     return found
 
 
+class _Subject(msgspec.Struct):
+    adapter: str
+    subject: str
+    dtypes: tuple[str, ...] = ("float32", "float64")
+
+
+class _Form(msgspec.Struct):
+    arrays: str
+    name: str = ""
+    summary: str | None = None
+    config: dict[str, Any] = {}
+    subject: list[_Subject] = []
+
+
+class _Manifest(msgspec.Struct):
+    layer: str
+    summary: str
+    source: str
+    form: list[_Form]
+
+
 def read_folder(folder: Path) -> list[Fixture]:
-    """The forms of the fixture in `folder`. Raises ConformanceError for a manifest that is not right."""
+    """The forms of the fixture in `folder`. Raises ConformanceError for a manifest that is not right, and for one
+    whose arrays are not in its folder.
+    """
     manifest = folder / "fixture.toml"
     try:
-        data = tomllib.loads(manifest.read_text(encoding="utf-8"))
+        with manifest.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise ConformanceError(f"{folder}: there is no fixture.toml; a fixture needs one") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConformanceError(f"{manifest}: not valid TOML: {error}") from None
+    except OSError as error:
+        raise ConformanceError(f"{manifest}: cannot be read ({error.strerror or error}); check the file") from None
+    said = decode(content, _Manifest, str(manifest), "a fixture has layer, summary, source, and forms with arrays")
+    return [_form(folder, manifest, said, form) for form in said.form]
+
+
+def _form(folder: Path, manifest: Path, said: _Manifest, form: _Form) -> Fixture:
     try:
-        return [_form(folder, data, form) for form in data["form"]]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ConformanceError(
-            f"{manifest}: {error} is missing or of the wrong kind; `form` needs name, arrays"
-        ) from None
-
-
-def _form(folder: Path, data: Mapping[str, Any], form: Mapping[str, Any]) -> Fixture:
-    shipped = tuple(
-        Shipped(s["adapter"], s["subject"], tuple(s.get("dtypes", ("float32", "float64"))))
-        for s in form.get("subject", ())
-    )
-    name = form.get("name", "")
+        inside = (folder / form.arrays).resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError):  # no name of a file
+        inside = False
+    if not inside:
+        raise ConformanceError(f"{manifest}: the arrays {form.arrays!r} are not in its own folder; put them there")
     return Fixture(
-        id=f"{folder.name}/{name}" if name else folder.name,
-        layer=data["layer"],
-        config=form.get("config", {}),
-        summary=form.get("summary", data["summary"]),
-        source=data["source"],
+        id=f"{folder.name}/{form.name}" if form.name else folder.name,
+        layer=said.layer,
+        config=form.config,
+        summary=said.summary if form.summary is None else form.summary,
+        source=said.source,
         folder=folder,
-        arrays=form["arrays"],
-        shipped=shipped,
+        arrays=form.arrays,
+        shipped=tuple(Shipped(s.adapter, s.subject, s.dtypes) for s in form.subject),
     )
 
 

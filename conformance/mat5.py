@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conformance.archive import MEMBERS, most_unpacked
 from conformance.errors import ConformanceError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEPTH = 32  # of cells and structs inside one another; more is a file made to exhaust the reader
+LONGEST = 1000  # characters of a name with those of the structs around it; MATLAB's own limit is 63 for each
 _INFLATION = 1032  # the most that deflate can compress: RFC 1951's 258 bytes in 2 bits
 
 # Types of data elements: how numbers are stored.
@@ -47,7 +49,7 @@ def read_mat5(path: Path, resave: str) -> tuple[dict[str, NDArray[Any]], dict[st
     Raises ConformanceError for a truncated or corrupt file; `resave` says what to do then.
     """
     data = path.read_bytes()
-    reader = _Reader("<" if data[126:128] == b"IM" else ">")
+    reader = _Reader("<" if data[126:128] == b"IM" else ">", most_unpacked(path))
     try:
         reader.variables(data)
     except (ValueError, struct.error, zlib.error) as error:
@@ -93,8 +95,9 @@ class _Elements:
 class _Reader:
     """Walks through a file and collects its arrays under flattened names."""
 
-    def __init__(self, order: str) -> None:
+    def __init__(self, order: str, most: int) -> None:
         self.order = order
+        self.most = most  # bytes that may yet be unpacked, and that the arrays may yet take
         self.arrays: dict[str, NDArray[Any]] = {}
         self.left_out: dict[str, str] = {}
 
@@ -115,11 +118,13 @@ class _Reader:
 
     def inflated(self, packed: bytes) -> bytes:
         """A compressed variable. One that declares more than it can hold is refused before it is unpacked."""
-        stream = zlib.decompressobj()
-        head = stream.decompress(packed, 8)
+        head = zlib.decompressobj().decompress(packed, 8)
         if len(head) == 8 and struct.unpack(f"{self.order}II", head)[1] > len(packed) * _INFLATION:
             raise ValueError("a compressed variable declares more than it can hold")
-        body = head + stream.decompress(stream.unconsumed_tail)
+        stream = zlib.decompressobj()
+        body = stream.decompress(packed, self.most)
+        if not stream.eof and len(body) == self.most:
+            raise ValueError("it unpacks to more than a file of its size should; save it uncompressed, with -v6")
         if not stream.eof:
             raise ValueError("a compressed variable ends early")
         return body
@@ -128,6 +133,8 @@ class _Reader:
         """Read an array, under its own name or, inside a cell or struct, under `name`."""
         if depth > DEPTH:
             raise ValueError(f"cells or structs are nested more than {DEPTH} deep")
+        if len(self.arrays) + len(self.left_out) >= MEMBERS:
+            raise ValueError(f"it has more than {MEMBERS} arrays")
         if elements.at == elements.end:  # an empty cell, [] in MATLAB
             self.arrays[name or ""] = np.zeros((0, 0))
             return
@@ -138,6 +145,8 @@ class _Reader:
         name = own if name is None else name
         if not name:  # the workspace of the file's objects
             return
+        if len(name) > LONGEST:
+            raise ValueError(f"a name has {len(name)} characters, where {LONGEST} are the most")
         if kind not in _NUMERIC and kind not in _WORDS and kind not in (_CELL, _STRUCT):
             raise ValueError(f"{name!r} is of the unknown class {kind}")
         if (not 2 <= len(dims) <= 32 and kind != _OPAQUE) or min(dims, default=0) < 0:
@@ -157,6 +166,8 @@ class _Reader:
         """1 to `members`, each of which needs a tag at least."""
         if members * 8 > elements.end - elements.at:
             raise ValueError(f"{name!r} declares {members} members where {elements.end - elements.at} bytes are left")
+        if members > MEMBERS:
+            raise ValueError(f"{name!r} has {members} members, where {MEMBERS} are the most")
         return range(1, members + 1)
 
     def members(self, elements: _Elements, names: list[str], depth: int) -> None:
@@ -183,4 +194,7 @@ class _Reader:
         stored = elements.numbers()
         if stored.size != prod(dims):
             raise ValueError(f"{name!r} declares {'x'.join(map(str, dims))} values and holds {stored.size}")
-        self.arrays[name] = np.ascontiguousarray(stored.reshape(dims, order="F").astype(dtype))
+        self.most -= stored.size * np.dtype(dtype).itemsize
+        if self.most < 0:
+            raise ValueError("its arrays take more memory than those of a file of its size should")
+        self.arrays[name] = np.ascontiguousarray(stored.reshape(dims, order="F"), dtype)

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conformance.archive import MEMBERS, most_unpacked
 from conformance.errors import ConformanceError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEPTH = 32  # of cells and structs inside one another
-MEMBERS = 100_000  # arrays in one file; references may be shared, so a small file could spell out endlessly many
+LONGEST = 1000  # characters of a name with those of the structs around it
 _INFLATION = 1032  # the most that deflate can compress: RFC 1951's 258 bytes in 2 bits
 _NUMERIC = {"double", "single", "logical"} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 
@@ -39,7 +40,7 @@ def read_mat73(path: Path, resave: str) -> tuple[dict[str, NDArray[Any]], dict[s
                 octave = any("OCTAVE_NEW_FORMAT" in _attributes(file, name) for name in file)
                 kind = "in Octave's own HDF5 layout" if octave else "HDF5, but not as MATLAB 7.3 writes it"
                 raise ConformanceError(f"{path}: is {kind}; {resave}")
-            reader = _Reader(h5py, file)
+            reader = _Reader(h5py, file, most_unpacked(path))
             for name in file:
                 if not name.startswith("#"):  # "#refs#" holds what cells refer to, "#subsystem#" objects
                     reader.link(name, file, name, 0)
@@ -60,9 +61,10 @@ def _is_hard(group: Any, name: str) -> bool:
 class _Reader:
     """Walks through a file and collects its arrays under flattened names."""
 
-    def __init__(self, h5py: Any, file: Any) -> None:
+    def __init__(self, h5py: Any, file: Any, most: int) -> None:
         self.h5py = h5py
         self.file = file
+        self.most = most  # bytes that may yet be read
         self.arrays: dict[str, NDArray[Any]] = {}
         self.left_out: dict[str, str] = {}
 
@@ -77,6 +79,9 @@ class _Reader:
         """Read a group (a struct) or a dataset under `name`."""
         if depth > DEPTH:
             raise ValueError(f"cells or structs are nested more than {DEPTH} deep")
+        if len(name) > LONGEST:
+            raise ValueError(f"a name has {len(name)} characters, where {LONGEST} are the most")
+        # References may be shared, so a small file could spell out endlessly many.
         if len(self.arrays) + len(self.left_out) >= MEMBERS:
             raise ValueError(f"more than {MEMBERS} arrays")
         kind = item.attrs.get("MATLAB_class", b"")
@@ -144,4 +149,7 @@ class _Reader:
         stored = item.id.get_storage_size()
         if stored * (1 if item.compression is None else _INFLATION) < item.size * item.dtype.itemsize:
             raise ValueError(f"{item.name} declares {item.shape}, of which only {stored} bytes are there")
+        self.most -= item.size * max(item.dtype.itemsize, 8)
+        if self.most < 0:
+            raise ValueError(f"{item.name} and what is before it take more memory than a file of its size should")
         return np.asarray(item[()])

@@ -20,10 +20,10 @@ import msgspec
 from conformance.errors import ConformanceError
 from conformance.gated import CHANGES, GatedCase
 from conformance.layer import nearest
+from conformance.toml import MOST_BYTES, decode
 
 FAILS = ("regressed", "changed-default", "crashed", "gone", "changed-divergence")
 """The changes that fail where no policy says otherwise."""
-MOST_BYTES = 2**20
 
 _Words = tuple[str, ...] | str
 
@@ -78,12 +78,7 @@ def read_policy(path: str | os.PathLike[str]) -> Policy:
             content = stream.read(MOST_BYTES + 1)
     except OSError as error:
         raise ConformanceError(f"{file} cannot be read: {error.strerror or error}; give a policy in TOML") from None
-    if len(content) > MOST_BYTES:
-        raise ConformanceError(f"{file} has more than {MOST_BYTES // 2**20} MiB: give a policy in TOML")
-    try:
-        return msgspec.toml.decode(content, type=Policy)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ConformanceError(f"{file} is no policy ({error}); `[[rule]]` with a verdict is what it has") from None
+    return decode(content, Policy, f"{file} is no policy", "`[[rule]]` with a verdict is what a policy has")
 
 
 def _several(words: _Words) -> tuple[str, ...]:

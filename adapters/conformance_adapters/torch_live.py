@@ -17,6 +17,7 @@ from torch import nn
 from conformance.errors import ConformanceError, Unsupported
 from conformance.subject import Argument, Call, Own, Part, matched, one_tensor
 from conformance.trace import Trace
+from conformance_adapters.torch_archive import load
 from conformance_adapters.torch_own import around, captured, held, own
 from conformance_adapters.torch_tape import record, tensors, to_numpy
 
@@ -27,15 +28,7 @@ if TYPE_CHECKING:
 def opened(subject: Any) -> TorchLive:
     """A module, an exported program, its file, or a callable. Raises ConformanceError for anything else."""
     if isinstance(subject, Path):
-        try:
-            program = torch.export.load(subject)
-        except Exception as error:  # whatever a damaged archive raises
-            said = str(error).strip().splitlines()[:1] or [type(error).__name__]
-            raise ConformanceError(
-                f"{subject}: not an exported program that this PyTorch can read ({said[0]}); "
-                "write it with torch.export.save"
-            ) from error
-        return ProgramLive(program, subject.name)
+        return ProgramLive(load(subject), subject.name)
     if isinstance(subject, torch.export.ExportedProgram):
         return ProgramLive(subject, "exported program")
     if isinstance(subject, nn.Module) or callable(subject):
