@@ -169,6 +169,26 @@ def parser() -> argparse.ArgumentParser:
     gate.add_argument("--policy", metavar="FILE", type=Path, help="what passes and what does not, in TOML")
     _files(gate)
 
+    upgrade = _command(
+        commands,
+        "upgrade",
+        _upgrade,
+        "Run the fixtures with two versions of a framework, each in its own environment, and gate the difference.",
+    )
+    upgrade.epilog = gate.epilog
+    for name, which in (("old", "the versions of today"), ("new", "the versions to come")):
+        upgrade.add_argument(
+            name, metavar=name.upper(), help=f"{which}: 'PKG==VERSION', several with commas between them"
+        )
+    upgrade.add_argument(
+        "--adapter", metavar="ADAPTER", help="this adapter, not those of the packages named (repeatable)", **many
+    )
+    for name, what in (("layer", "fixtures of this layer"), ("fixture", "this fixture, or one form of it")):
+        upgrade.add_argument(f"--{name}", metavar=name.upper(), help=f"only {what} (repeatable)", **many)
+    upgrade.add_argument("--dtype", metavar="DTYPE", help="as in `run` (repeatable)", **many)
+    upgrade.add_argument("--policy", metavar="FILE", type=Path, help="what passes and what does not, in TOML")
+    _files(upgrade)
+
     report = _command(
         commands,
         "report",
@@ -357,6 +377,29 @@ def _gate(options: argparse.Namespace) -> int:
         with Progress("starting") as progress:
             candidate = rerun(baseline, progress.step)
     found = gate(baseline, candidate, policy)
+    _told(found, options, files)
+    return found.exit_code
+
+
+def _upgrade(options: argparse.Namespace) -> int:
+    from conformance.fixture import select
+    from conformance.policy import Policy, read_policy
+    from conformance.progress import Progress
+    from conformance.run import chosen_adapters
+    from conformance.upgrading import upgrade
+
+    files = _asked_files(options)
+    policy = Policy() if options.policy is None else read_policy(options.policy)
+    select(options.fixture)  # an unknown one is told before any environment is made
+    adapters = chosen_adapters(options.adapter) if options.adapter else []
+    selection = [
+        word
+        for name in ("layer", "fixture", "dtype")
+        for value in getattr(options, name)
+        for word in (f"--{name}", value)
+    ]
+    with Progress(f"{options.old} and {options.new}"):
+        found = upgrade(options.old, options.new, adapters=adapters, selection=selection, policy=policy)
     _told(found, options, files)
     return found.exit_code
 

@@ -22,7 +22,8 @@ CHANGES = (
 """What a case can have become, what a reader must see first.
 
 `regressed`: it conformed, and diverges (or cannot be told any more). `changed-default`: it diverges, with another
-value of a convention than before. `crashed`: it was judged, and cannot be run now. `gone`, `new`: only one run has it.
+value of a convention than before. `crashed`: it was judged, and cannot be run now. `gone`, `new`: only one run has it,
+or only in one of them the framework does.
 `improved`: it diverged or failed, and conforms. `changed-divergence`: it diverges, and otherwise than before. `drift`:
 other bits, within rounding. `unjudged`: neither run could judge it. `same-divergence`: it diverges as before.
 `identical`: the same bits.

@@ -107,7 +107,8 @@ def _change(before: Case, now: Case, moved: list[Moved]) -> str:
     if now.status in _FAILED:
         return "unjudged" if before.status not in _JUDGED else "crashed"
     if before.status not in _JUDGED:
-        return "unjudged" if now.status not in _JUDGED else "improved" if now.status in _RIGHT else "new"
+        failed = before.status in _FAILED and before.status != "unavailable"
+        return "unjudged" if now.status not in _JUDGED else "improved" if failed and now.status in _RIGHT else "new"
     if now.status not in _JUDGED:  # unsupported now: the layer, dtype or option is no longer there
         return "gone"
     if moved and now.status in _WRONG:

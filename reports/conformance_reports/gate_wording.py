@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from conformance.gated import CHANGES, Drift, Gated, GatedCase
+from conformance.result import Finding
 from conformance_reports.wording import cause, figure, listed, tolerances
 
 QUIET = ("identical", "same-divergence", "unjudged")
@@ -69,10 +70,10 @@ def sentences(case: GatedCase) -> Iterator[str]:
     if case.drift is not None:
         yield drift(case.drift)
     if case.change in ("regressed", "changed-divergence") and not case.moved:
-        yield f"{_fault(case.culprit, [cause(f) for f in case.diagnosis if f.explains])} now"
+        yield f"{_fault(case.culprit, case.diagnosis)} now"
     if case.change in ("improved", "changed-divergence") and before is not None and not case.moved:
         if before.culprit is not None:
-            yield f"{_fault(before.culprit, [cause(f) for f in before.diagnosis if f.explains])} before"
+            yield f"{_fault(before.culprit, before.diagnosis)} before"
         else:
             yield f"{before.status} before"
     if case.change == "crashed":
@@ -83,8 +84,9 @@ def sentences(case: GatedCase) -> Iterator[str]:
         yield case.status
 
 
-def _fault(culprit: str | None, causes: list[str]) -> str:
+def _fault(culprit: str | None, diagnosis: Sequence[Finding]) -> str:
     at = f"diverges at `{culprit}`" if culprit else "nothing can be said of it"
+    causes = [cause(f) + ("" if f.explains else " (a hint)") for f in diagnosis]
     return f"{at}: {', '.join(causes)}" if causes else at
 
 
@@ -118,10 +120,10 @@ def outcome(run: Gated) -> str:
         return "There is nothing to compare."
     changed = {change: n for change, n in run.changes.items() if change not in QUIET}
     if not changed:
-        return f"Nothing changed in {len(run.cases)} cases."
+        return "The gate is open: nothing changed."
     if set(changed) == {"drift"}:
-        return f"Nothing changed but rounding: {counts(run)}."
-    return f"The gate is open: {counts(run)}."
+        return "The gate is open: nothing changed but rounding."
+    return "The gate is open."
 
 
 def versions(run: Gated) -> list[str]:
