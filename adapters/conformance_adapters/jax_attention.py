@@ -175,18 +175,13 @@ class _Projected(_MultiHead, NnxSubject):
         from flax import nnx
 
         weights = self.request.weights
-        return nnx.Dict(
-            {
-                name: nnx.Linear(
-                    *weights[f"{name}_kernel"].shape,
-                    use_bias=f"{name}_bias" in weights,
-                    param_dtype=self.dtype,
-                    rngs=nnx.Rngs(0),
-                )
-                for name in _PROJECTIONS
-                if f"{name}_kernel" in weights
-            }
-        )
+        made = nnx.Module()
+        for name in _PROJECTIONS:
+            if f"{name}_kernel" in weights:
+                shape, biased = weights[f"{name}_kernel"].shape, f"{name}_bias" in weights
+                linear = nnx.Linear(*shape, use_bias=biased, param_dtype=self.dtype, rngs=nnx.Rngs(0))
+                setattr(made, name, linear)
+        return made
 
     def layouts(self) -> Sequence[Parameter]:
         """Kernels and biases as they are."""
@@ -199,13 +194,13 @@ class _Projected(_MultiHead, NnxSubject):
         """Project, split into heads, attend, merge, project."""
         heads, kv_heads, _, _ = self.widths(self.request)
         split = [
-            module[name](x).reshape(*x.shape[:2], count, -1)
+            getattr(module, name)(x).reshape(*x.shape[:2], count, -1)
             for name, x, count in zip(_PROJECTIONS, self.read(), (heads, kv_heads, kv_heads), strict=False)
         ]
         mask = self.four()
         context = self.function.attend(*split, None if mask is None else self.array(mask), self.config)
         merged = context.reshape(*context.shape[:2], -1)
-        return module["output"](merged) if "output" in module else merged
+        return module.output(merged) if hasattr(module, "output") else merged
 
 
 class JaxProjectedAttention(_Projected):

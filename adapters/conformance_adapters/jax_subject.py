@@ -163,7 +163,10 @@ class NnxSubject(FlaxSubject):
         held = {".".join(map(str, path)): v for path, v in nnx.to_flat_state(nnx.state(module, nnx.Param))}
         self.checked(parameters, {n: tuple(v.shape) for n, v in held.items()})
         for name, variable in held.items():
-            variable.set_value(parameters[name])
+            if hasattr(type(variable), "set_value"):
+                variable.set_value(parameters[name])
+            else:  # flax before 0.12
+                variable.value = parameters[name]
         self.hold(module)
 
     def hold(self, held: Any) -> None:
