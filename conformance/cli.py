@@ -162,7 +162,9 @@ def parser() -> argparse.ArgumentParser:
         "Exit code: 0 where the policy lets everything pass, 1 where it does not, 2 for bad usage or input. Without a "
         "policy, what regressed, diverges otherwise, cannot be run any more or is gone does not pass."
     )
-    gate.add_argument("--baseline", metavar="RUN", type=Path, required=True, help="the earlier run: what --json wrote")
+    gate.add_argument(
+        "--baseline", metavar="RUN", type=Path, required=True, help="the earlier run: what --save or --json wrote"
+    )
     gate.add_argument(
         "--candidate", metavar="RUN", type=Path, help="the later run; left out, the baseline's cases are run again now"
     )
@@ -362,21 +364,20 @@ def _without_files(words: list[str]) -> list[str]:
 
 
 def _gate(options: argparse.Namespace) -> int:
-    from conformance.gating import gate, rerun
+    from conformance.gating import gate, recorded, rerun
     from conformance.policy import Policy, read_policy
     from conformance.progress import Progress
-    from conformance.reading import read_run
 
     files = _asked_files(options)
     policy = Policy() if options.policy is None else read_policy(options.policy)
-    baseline = read_run(options.baseline)
+    baseline, before = recorded(options.baseline)
     if options.candidate is not None:
-        candidate = read_run(options.candidate)
+        candidate, now = recorded(options.candidate)
+        found = gate(baseline, candidate, policy, (before, now))
     else:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in `run`
         with Progress("starting") as progress:
-            candidate = rerun(baseline, progress.step)
-    found = gate(baseline, candidate, policy)
+            found = gate(baseline, rerun(baseline, progress.step), policy)
     _told(found, options, files)
     return found.exit_code
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,7 +17,9 @@ from conformance.conventions import conventions
 from conformance.errors import ConformanceError
 from conformance.gated import Baseline, Drift, Gated, GatedCase, Moved, counted
 from conformance.policy import Policy
+from conformance.reading import read_run
 from conformance.result import Case, Finding, Run, number, summarise
+from conformance.saved import Damaged, open_saved
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,6 +63,25 @@ def gate(
     )
 
 
+def recorded(path: Path) -> tuple[Run, Outputs]:
+    """The run that `--save` or `--json` wrote to `path`, and the outputs that go with it, where they were saved.
+
+    Raises ConformanceError where it is neither.
+    """
+
+    if not path.is_dir():
+        return read_run(path), lambda case: None
+    saved = open_saved(path)
+
+    def output(case: Case) -> NDArray[Any] | None:
+        try:
+            return saved.arrays(case).get("output")
+        except Damaged:  # the figures are in the run all the same
+            return None
+
+    return saved.run, output
+
+
 def rerun(baseline: Run, progress: Callable[[Case, int, int], None] | None = None) -> Run:
     """The cases of `baseline` run again, with what is installed now.
 
@@ -75,7 +97,7 @@ def rerun(baseline: Run, progress: Callable[[Case, int, int], None] | None = Non
     def named(field: str) -> list[str]:
         return list(dict.fromkeys(getattr(case, field) for case in cases))
 
-    return run(select(named("fixture")), named("adapter"), named("dtype"), progress=progress)
+    return run(select(named("fixture")), named("adapter"), named("dtype"), modes=named("mode"), progress=progress)
 
 
 def _versions(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str | None, str | None]]:

@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING
 from conformance.adapter import adapter_names, load
 from conformance.environment import environment
 from conformance.errors import ConformanceError
-from conformance.gating import gate
+from conformance.gating import gate, recorded
 from conformance.layer import nearest
-from conformance.reading import read_run
 
 if TYPE_CHECKING:
     from conformance.gated import Gated
     from conformance.policy import Policy
-    from conformance.result import Run
 
 _FAMILY = {"keras": "keras-jax"}
 """The adapter that stands for a package of several where none of the others is named: its back end is the lightest."""
@@ -97,26 +95,26 @@ def upgrade(
     """
     sides = side(old), side(new)
     chosen = list(adapters) or concerned(*sides)
-    runs = [_ran(each, chosen, selection) for each in sides]
-    return gate(runs[0], runs[1], policy)
+    with tempfile.TemporaryDirectory() as folder:
+        saved = [Path(folder) / name for name in ("old", "new")]
+        for each, to in zip(sides, saved, strict=True):
+            _run(each, chosen, selection, to)
+        (baseline, before), (candidate, now) = map(recorded, saved)
+        return gate(baseline, candidate, policy, (before, now))
 
 
-def _ran(versions: Side, adapters: Sequence[str], selection: Sequence[str]) -> Run:
+def _run(versions: Side, adapters: Sequence[str], selection: Sequence[str], to: Path) -> None:
+    """Run and save, in an environment with `versions`. Raises ConformanceError where nothing comes of it."""
     from packaging.utils import canonicalize_name
 
     companions = {str(canonicalize_name(module)) for name in adapters for module in load(name).requires}
     python = environment([*versions.requirements, *sorted(companions - set(versions.versions))])
-    with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder) / "run.json"
-        words = [str(python), "-m", "conformance", "run", "--json", str(result)]
-        words += [word for name in adapters for word in ("--adapter", name)] + list(selection)
-        kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
-        done = subprocess.run(
-            words, cwd=folder, env=kept, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
-        )
-        if not result.is_file():
-            said = " ".join(done.stderr.decode(errors="replace").split())[-600:]
-            raise ConformanceError(
-                f"with {', '.join(versions.requirements)} nothing was run: {said.removeprefix('conformance: ')}"
-            )
-        return read_run(result)
+    words = [str(python), "-m", "conformance", "run", "--save", str(to)]
+    words += [word for name in adapters for word in ("--adapter", name)] + list(selection)
+    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    done = subprocess.run(
+        words, cwd=to.parent, env=kept, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+    )
+    if done.returncode not in (0, 1, 3) or not (to / "run.json").is_file():
+        said = " ".join(done.stderr.decode(errors="replace").split())[-600:].removeprefix("conformance: ")
+        raise ConformanceError(f"with {', '.join(versions.requirements)} nothing was run: {said}")

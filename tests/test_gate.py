@@ -9,7 +9,7 @@ import pytest
 
 from conformance.errors import ConformanceError
 from conformance.gated import CHANGES, Gated
-from conformance.gating import gate
+from conformance.gating import gate, recorded
 from conformance.policy import Policy, read_policy
 from conformance.reading import read, read_run
 from conformance.report import load, write
@@ -248,3 +248,21 @@ def test_the_baseline_is_run_again_where_no_candidate_is_given(tmp_path):
     assert main(["run", *options, "--json", str(tmp_path / "run.json")]) == 0
     assert main(["gate", "--baseline", str(tmp_path / "run.json"), "--json", str(tmp_path / "gate.json")]) == 0
     assert set(read(tmp_path / "gate.json").changes) == {"identical"}
+
+
+def test_the_outputs_of_saved_runs_measure_the_drift(tmp_path):
+    from conformance.cli import main
+
+    options = ["--fixture", "linear/plain", "--adapter", "onnxruntime", "--dtype", "float32"]
+    for name in ("before", "after"):
+        assert main(["run", *options, "--save", str(tmp_path / name)]) == 0
+    runs = [recorded(tmp_path / name) for name in ("before", "after")]
+    arrays = [outputs(run.cases[0]) for run, outputs in runs]
+    assert arrays[0].dtype == np.float32
+    assert np.array_equal(arrays[0], arrays[1])
+    assert main(["gate", "--baseline", str(tmp_path / "before"), "--candidate", str(tmp_path / "after")]) == 0
+    # the same bits by the arrays, though the baseline has no digest
+    (before, old), (after, new) = runs
+    undigested = msgspec.structs.replace(before, cases=[msgspec.structs.replace(c, output="") for c in before.cases])
+    assert gate(undigested, after, outputs=(old, new)).changes == {"identical": len(after.cases)}
+    assert gate(undigested, after).changes == {"drift": len(after.cases)}
