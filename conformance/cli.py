@@ -251,7 +251,7 @@ def _run(options: argparse.Namespace) -> int:
 
     files = _asked_files(options)
     if options.save is None and options.resume is None:
-        with interruptible():
+        with interruptible(ending=options.alone):
             result = _result(options, None)
             _told(result, options, files)
         return _exit_code(result, options.adapter)
@@ -263,7 +263,7 @@ def _run(options: argparse.Namespace) -> int:
     asked = {name: getattr(options, name) for name in _SELECTING}
     command = ["conformance", *_without_files(options.words)]
     begun = Saving.begin(options.save, command, asked) if options.save is not None else Saving.again(options.resume)
-    with interruptible(), closing(begun) as saving:
+    with interruptible(ending=options.alone), closing(begun) as saving:
         if not any(asked.values()):
             vars(options).update({name: saving.asked.get(name, []) for name in _SELECTING})
         try:
@@ -473,7 +473,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     try:
         words = [w for w in words if w != "--debug"]
-        options = parser().parse_args(words or ["--help"], argparse.Namespace(words=words))
+        options = parser().parse_args(words or ["--help"], argparse.Namespace(words=words, alone=arguments is None))
         done: int = options.function(options)
         sys.stdout.flush()
         return done

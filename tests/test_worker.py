@@ -1,13 +1,16 @@
 """Workers, with a framework that crashes, hangs, raises and chatters."""
 
 import os
+import re
+import subprocess
+import threading
 import time
 
 import numpy as np
 import pytest
 
 from conformance.trace import Request
-from conformance.worker import WorkerFailed, Workers, work
+from conformance.worker import WorkerFailed, Workers, resident, work
 from third_party_adapter import frame  # noqa: F401  # a fixture
 
 KERNEL = np.array([[1.0, 10.0], [100.0, 1000.0]])
@@ -107,6 +110,36 @@ def test_a_framework_that_hangs_is_stopped(frame):  # noqa: F811
         assert ask(workers).output.tolist() == [[201, 2010]]
 
 
+def test_a_framework_that_takes_too_much_memory_is_ended(frame):  # noqa: F811
+    with Workers(jobs=1, timeout=60, memory=0.5) as workers:
+        before = ask(workers).environment["process"]
+        status, said = failed(workers, "hog")
+        assert status == "crashed"
+        taken = re.fullmatch(
+            r"it took ([\d.]+) GiB of memory, more than the 0.5 GiB that --memory allows, and was ended", said
+        )
+        assert taken is not None, said
+        assert 0.5 <= float(taken[1]) < 2
+        after = ask(workers)
+        assert after.output.tolist() == [[201, 2010]]
+        assert after.environment["process"] != before
+
+
+def test_memory_that_is_only_reserved_does_not_count(frame):  # noqa: F811
+    with Workers(jobs=1, timeout=60, memory=0.5) as workers:
+        assert ask(workers, "reserve").output.tolist() == [[201, 2010]]
+
+
+def test_the_memory_of_a_process_is_what_it_has_in_use():
+    """The system's own figure, as `ps` has it."""
+    held = np.ones(2**24)
+    own = resident(os.getpid())
+    assert own > held.nbytes
+    said = subprocess.run(["ps", "-o", "rss=", "-p", str(os.getpid())], capture_output=True, text=True, check=True)
+    assert own == pytest.approx(int(said.stdout) * 1024, rel=0.05)
+    assert resident(2**22 + 1) == 0  # above any process's number
+
+
 def test_noise_does_not_break_the_protocol(workers):
     for _ in range(2):
         assert ask(workers, "noise").output.tolist() == [[201, 2010]]
@@ -176,6 +209,24 @@ def test_shutting_down_and_cancelling_ends_the_processes_and_what_waits(frame): 
     assert all(f.cancelled() for f in futures[1:])
     with pytest.raises(RuntimeError):
         ask(workers)
+
+
+def test_who_waits_for_a_turn_does_not_hold_up_the_end(frame):  # noqa: F811
+    """The turn is with an adapter whose waiting requests are cancelled, so that none of them gives it back."""
+    workers = Workers(jobs=1)
+    first = [workers.submit(work, "frame", request("hang")) for _ in range(2)]
+    while not first[0].running():
+        time.sleep(0.01)
+    second = workers.submit(work, "absent", request())
+    while not second.running():
+        time.sleep(0.01)
+    ending = threading.Thread(target=workers.shutdown, kwargs={"cancel_futures": True}, daemon=True)
+    ending.start()
+    ending.join(20)
+    assert not ending.is_alive()
+    for future in (first[0], second):
+        with pytest.raises(WorkerFailed):
+            future.result(timeout=0)
 
 
 def test_a_dismissed_worker_is_gone_and_another_takes_its_place(workers):

@@ -89,6 +89,17 @@ class Frame:
     def do_hang(self, request):
         time.sleep(600)
 
+    def do_hog(self, request):
+        held = []
+        while True:
+            held.append(np.ones(2**20))  # 8 MiB, written to
+            time.sleep(0.002)
+
+    def do_reserve(self, request):
+        held = np.empty(2**29)  # 4 GiB, of which nothing is written to
+        time.sleep(0.3)
+        return self.do_fine(request)
+
     def do_raise(self, request):
         raise RuntimeError("shapes 3x4 and 5x6 cannot be multiplied\\n")
 
