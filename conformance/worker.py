@@ -30,7 +30,7 @@ from conformance.adapter import Adapter, load
 from conformance.errors import ConformanceError, Unsupported
 from conformance.trace import Request, Trace
 
-_LAST_LINES = 5
+_LAST_LINES, _LAST_BYTES = 5, 2**16
 _LOOK = 1.0  # seconds between looks at a process that does not answer
 _LOOK_AT_MEMORY = 0.05  # a framework that fills memory as fast as it can takes some hundred MiB meanwhile
 _GIB = 2**30
@@ -121,6 +121,7 @@ class _Worker:
                 env=environment,
                 start_new_session=True,  # Ctrl-C is for the main process, which ends its workers
             )
+        self._called, self._log_before = False, 0
         self.replies: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -134,6 +135,8 @@ class _Worker:
     def call(self, asked: Path, answer: Path, timeout: float | None, memory: float | None) -> None:
         """Have the request in `asked` answered in `answer`, within so many seconds and GiB. Raises WorkerFailed."""
         assert self.process.stdin is not None
+        self._log_before = self.log.stat().st_size if self._called else 0  # the first one's import is its own
+        self._called = True
         with contextlib.suppress(BrokenPipeError):  # a dead worker shows as an empty reply
             self.process.stdin.write(json.dumps([str(asked), str(answer)]) + "\n")
             self.process.stdin.flush()
@@ -177,7 +180,9 @@ class _Worker:
     def _last_words(self) -> str:
         code = self.process.wait()
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        lines = self.log.read_text(errors="replace").strip().splitlines()[-_LAST_LINES:]
+        with self.log.open("rb") as log:
+            log.seek(max(self._log_before, self.log.stat().st_size - _LAST_BYTES))
+            lines = log.read(_LAST_BYTES).decode(errors="replace").strip().splitlines()[-_LAST_LINES:]
         return f"the worker died ({how}): " + (" | ".join(lines) or "it said nothing")
 
     def stop(self) -> None:

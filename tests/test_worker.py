@@ -72,6 +72,16 @@ def test_a_signal_is_named(workers, subject, name):
     assert "about to fail" in said or "it said nothing" in said
 
 
+def test_last_words_are_those_of_this_case(workers):
+    assert failed(workers, "raise")[0] == "error"  # leaves a traceback in the log
+    assert failed(workers, "kill") == ("crashed", "the worker died (signal SIGKILL): it said nothing")
+
+
+def test_of_endless_words_the_last_are_told(workers):
+    status, said = failed(workers, "endless-words")
+    assert (status, said) == ("crashed", "the worker died (exit status 9): " + " | ".join(["word"] * 5))
+
+
 def test_a_framework_that_ends_the_interpreter_is_a_crash(workers):
     status, said = failed(workers, "quit")
     assert status == "crashed"

@@ -65,6 +65,12 @@ class Frame:
         print("last words", file=sys.stderr, flush=True)
         os._exit(7)
 
+    def do_endless_words(self, request):
+        for _ in range(200):
+            sys.stderr.write("word\\n" * 20_000)
+        sys.stderr.flush()
+        os._exit(9)
+
     def do_orphan(self, request):
         if os.fork() == 0:
             time.sleep(60)  # a child that keeps the parent's output open
