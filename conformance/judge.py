@@ -242,10 +242,10 @@ def _two_runs(flow: Flow, trace: Trace, model: RoundingModel, mode: str) -> str 
     *_, (_, expected) = flow.run(model)
     plain, watched = compare(expected, trace.output), compare(expected, trace.observed_output)
     run, path = ("plain", "the fused path") if mode == EAGER else (f"{mode!r}", f"the mode {mode!r}")
-    seen = "the watched run, which takes the framework's unfused path" if mode == EAGER else "the watched eager run"
+    seen = "the watched run, which takes the framework's unfused path," if mode == EAGER else "the watched eager run"
     if watched.conforms and not plain.conforms:
         return (
-            f"the {run} run's output is off by {plain.ratio:.3g} tolerances, while {seen}, "
+            f"the {run} run's output is off by {plain.ratio:.3g} tolerances, while {seen} "
             f"conforms ({watched.ratio:.2g}): {path} is at fault"
         )
     if plain.conforms and not watched.conforms:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from conformance.adapter import EAGER
 from conformance_adapters.jax_cache import keep_compiled
+from conformance_adapters.jax_modes import JIT, run_jitted
 from conformance_adapters.subject import FrameworkAdapter, Subject
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ class JaxAdapter(FrameworkAdapter):
     name = "jax"
     requires = ("jax", "flax")
     install = "pip install 'conformance[jax]'"
+    modes = (EAGER, JIT)
 
     @cached_property
     def table(self) -> Sequence[type[Subject]]:
@@ -57,6 +60,10 @@ class JaxAdapter(FrameworkAdapter):
         from conformance_adapters.jax_tape import to_numpy
 
         return to_numpy(tensor)
+
+    def plain(self, subject: Subject, request: Request) -> Any:
+        """Operation by operation, or as one jitted program."""
+        return run_jitted(subject) if request.mode == JIT else subject()
 
     def record(self, subject: Callable[[], Any], request: Request) -> tuple[Any, Sequence[Entry]]:
         """Evaluate the subject's jaxpr one equation at a time."""

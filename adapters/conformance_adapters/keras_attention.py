@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ATTENTION_INPUTS = ("query_input", "key_input", "value_input", "mask")
 CAUSAL = (None, False, "top-left", "bottom-right")
 PROJECTIONS = ("query", "key", "value", "output")
+_MASK, _BIAS = "attention_mask", "attention_bias"  # what is made of the inputs for a call, beside them in `given`
 ATTENTION_WEIGHTS = tuple(f"{p}_{kind}" for p in PROJECTIONS for kind in ("kernel", "bias"))
 
 
@@ -93,21 +94,21 @@ class AttentionLayer(KerasSubject):
         """The canonical weights, read back out of the layer."""
         return self.read(self.instance, **self.sizes())
 
-    def mask(self) -> Any:
+    def prepare(self) -> None:
         """The mask in a shape that the layer takes: `batch query key`, or with heads where they differ in it."""
-        query, key = self.input_named("query_input"), self.input_named("key_input")
-        mask = whole_mask(self.request, query.shape[0], query.shape[1], key.shape[1])
-        if mask is None:
-            return None
-        return self.tensor(mask[:, 0] if mask.shape[1] == 1 else mask)
+        if _MASK not in self.given:
+            query, key = self.input_named("query_input"), self.input_named("key_input")
+            mask = whole_mask(self.request, query.shape[0], query.shape[1], key.shape[1])
+            self.given[_MASK] = None if mask is None else self.tensor(mask[:, 0] if mask.shape[1] == 1 else mask)
 
     def __call__(self) -> Any:
         """The output, `batch query out`."""
+        self.prepare()
         return self.instance(
             self.input_named("query_input"),
             self.input_named("value_input"),
             key=self.input_named("key_input"),
-            attention_mask=self.mask(),
+            attention_mask=self.given[_MASK],
             use_causal_mask=self.request.config["causal"] == "top-left",
             training=False,
         )
@@ -194,7 +195,38 @@ class GroupQueryAttention(AttentionLayer):
         )
 
 
-class DotProductAttention(KerasSubject):
+class AttentionFunction(KerasSubject):
+    """What the two forms of Keras's attention function have in common: `attend`."""
+
+    def lengths(self) -> tuple[int, int, int]:
+        """The batch size, and how many queries and keys there are."""
+        raise NotImplementedError
+
+    def prepare(self) -> None:
+        """The mask with four axes, as `mask` or, where it is added, as `bias`."""
+        if _MASK in self.given:
+            return
+        causal = self.request.config["causal"]
+        mask = whole_mask(self.request, *self.lengths())
+        additive = mask is not None and mask.dtype != bool
+        if causal == "top-left" and additive and self.backend == "torch":
+            # PyTorch's attention refuses a mask beside its causal flag, and Keras joins the two for bool masks only.
+            mask = joined(mask, causal_mask("top-left", *self.lengths()[1:]))
+        whole = None if mask is None else self.tensor(mask)
+        self.given[_MASK], self.given[_BIAS] = (None, whole) if additive else (whole, None)
+
+    def attend(self, query: Any, key: Any, value: Any) -> Any:
+        """`keras.ops.dot_product_attention` of tensors `batch time head dim`."""
+        from keras import ops
+
+        self.prepare()
+        config, mask, bias = self.request.config, self.given[_MASK], self.given[_BIAS]
+        causal = config["causal"] == "top-left" and not (bias is not None and self.backend == "torch")
+        named = {name: given for name, given in (("mask", mask), ("bias", bias)) if given is not None}
+        return ops.dot_product_attention(query, key, value, scale=config["scale"], is_causal=causal, **named)
+
+
+class DotProductAttention(AttentionFunction):
     """`keras.ops.dot_product_attention`, whose layout is `batch time head dim`."""
 
     name = "keras.ops.dot_product_attention"
@@ -213,10 +245,15 @@ class DotProductAttention(KerasSubject):
         from keras import ops
 
         query, key, value = (ops.transpose(self.given[n], (0, 2, 1, 3)) for n in ("query", "key", "value"))
-        return ops.transpose(attend(self, query, key, value), (0, 2, 1, 3))
+        return ops.transpose(self.attend(query, key, value), (0, 2, 1, 3))
+
+    def lengths(self) -> tuple[int, int, int]:
+        """The batch size, and how many queries and keys there are."""
+        query, key = self.given["query"], self.given["key"]
+        return query.shape[0], query.shape[2], key.shape[2]
 
 
-class ProjectedDotProductAttention(KerasSubject):
+class ProjectedDotProductAttention(AttentionFunction):
     """`keras.ops.dot_product_attention` between `keras.layers.Dense` projections: what the layers cannot express."""
 
     name = "keras.ops.dot_product_attention"
@@ -279,24 +316,14 @@ class ProjectedDotProductAttention(KerasSubject):
         query = split(self.dense["query"](query_input), heads)
         key = split(self.dense["key"](key_input), kv_heads)
         value = split(self.dense["value"](value_input), kv_heads)
-        context = attend(self, query, key, value)
+        context = self.attend(query, key, value)
         merged = ops.reshape(context, (*context.shape[:2], context.shape[2] * context.shape[3]))
         return self.dense["output"](merged) if "output" in self.dense else merged
 
-
-def attend(subject: KerasSubject, query: Any, key: Any, value: Any) -> Any:
-    """`keras.ops.dot_product_attention` of tensors `batch time head dim`; a float mask is its `bias`."""
-    from keras import ops
-
-    config = subject.request.config
-    mask = whole_mask(subject.request, query.shape[0], query.shape[1], key.shape[1])
-    additive = mask is not None and mask.dtype != bool
-    causal = config["causal"] == "top-left"
-    if causal and additive and subject.backend == "torch":
-        # PyTorch's attention refuses a mask beside its causal flag, and Keras joins the two for bool masks only.
-        mask, causal = joined(mask, causal_mask("top-left", query.shape[1], key.shape[1])), False
-    given = {} if mask is None else {"bias" if additive else "mask": subject.tensor(mask)}
-    return ops.dot_product_attention(query, key, value, scale=config["scale"], is_causal=causal, **given)
+    def lengths(self) -> tuple[int, int, int]:
+        """The batch size, and how many queries and keys there are."""
+        query = self.given["query_input"]
+        return query.shape[0], query.shape[1], self.given.get("key_input", query).shape[1]
 
 
 def whole_mask(request: Request, batch: int, query: int, key: int) -> NDArray[Any] | None:

@@ -14,9 +14,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from conformance.adapter import EAGER
 from conformance.errors import ConformanceError, Unsupported
-from conformance.layout import Parameter
 from conformance_adapters.jax_cache import keep_compiled
+from conformance_adapters.jax_modes import JIT
 from conformance_adapters.keras_attention import (
     DotProductAttention,
     GroupQueryAttention,
@@ -24,106 +25,19 @@ from conformance_adapters.keras_attention import (
     ProjectedDotProductAttention,
 )
 from conformance_adapters.keras_convolution import Conv2D, PaddedConv2D
+from conformance_adapters.keras_elementary import Dense, Gelu, LayerNormalization, Softmax
+from conformance_adapters.keras_modes import run_jitted
 from conformance_adapters.keras_recurrent import LSTM
 from conformance_adapters.keras_subject import KerasSubject, to_numpy
 from conformance_adapters.subject import FrameworkAdapter
+from conformance_adapters.tensorflow_modes import GRAPH, XLA, run_traced
+from conformance_adapters.torch_modes import COMPILE, run_compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from conformance.subject import Live
     from conformance.trace import Entry, Request, Trace
-
-
-class Dense(KerasSubject):
-    """`keras.layers.Dense`."""
-
-    name = "keras.layers.Dense"
-    layer = "linear"
-    weight_names = ("kernel", "bias")
-    parameters = (Parameter("kernel", "kernel", "channel out -> channel out"), Parameter("bias", "bias", "out -> out"))
-
-    def __init__(self, request: Request) -> None:
-        from keras import layers
-
-        super().__init__(request)
-        width, units = request.weights["kernel"].shape
-        self.instance = layers.Dense(units, use_bias="bias" in request.weights, dtype=request.dtype, name="dense")
-        self.instance.build((None, width))
-        self.load(self.instance, request.weights)
-
-    def weights(self) -> dict[str, NDArray[Any]]:
-        """The canonical weights, read back out of the layer."""
-        return self.read(self.instance)
-
-    def __call__(self) -> Any:
-        """The output, `... out`."""
-        return self.instance(self.given["x"], training=False)
-
-
-class LayerNormalization(KerasSubject):
-    """`keras.layers.LayerNormalization`."""
-
-    name = "keras.layers.LayerNormalization"
-    layer = "layer_norm"
-    weight_names = ("scale", "bias")
-    options: ClassVar = {"axes": None, "epsilon": None}
-    parameters = (Parameter("gamma", "scale", "... -> ..."), Parameter("beta", "bias", "... -> ..."))
-
-    def __init__(self, request: Request) -> None:
-        from keras import layers
-
-        super().__init__(request)
-        self.instance = layers.LayerNormalization(
-            axis=list(range(-request.config["axes"], 0)),
-            epsilon=request.config["epsilon"],
-            scale="scale" in request.weights,
-            center="bias" in request.weights,
-            dtype=request.dtype,
-            name="layer_normalization",
-        )
-        self.instance.build(request.inputs["x"].shape)
-        self.load(self.instance, request.weights)
-
-    def weights(self) -> dict[str, NDArray[Any]]:
-        """The canonical weights, read back out of the layer."""
-        return self.read(self.instance)
-
-    def __call__(self) -> Any:
-        """The normalised input, scaled and shifted."""
-        return self.instance(self.given["x"], training=False)
-
-
-class Softmax(KerasSubject):
-    """`keras.layers.Softmax`."""
-
-    name = "keras.layers.Softmax"
-    layer = "softmax"
-    options: ClassVar = {"axis": None}
-
-    def __init__(self, request: Request) -> None:
-        from keras import layers
-
-        super().__init__(request)
-        self.instance = layers.Softmax(axis=request.config["axis"], dtype=request.dtype, name="softmax")
-
-    def __call__(self) -> Any:
-        """The softmax along the configured axis."""
-        return self.instance(self.given["x"], training=False)
-
-
-class Gelu(KerasSubject):
-    """`keras.activations.gelu`."""
-
-    name = "keras.activations.gelu"
-    layer = "gelu"
-    options: ClassVar = {"approximation": ("none", "tanh")}
-
-    def __call__(self) -> Any:
-        """The activation of every element."""
-        from keras import activations
-
-        return activations.gelu(self.given["x"], approximate=self.request.config["approximation"] == "tanh")
 
 
 SUBJECTS: tuple[type[KerasSubject], ...] = (
@@ -189,6 +103,15 @@ class KerasAdapter(FrameworkAdapter):
         with self.inference():
             return super().run(request)
 
+    def plain(self, subject: Any, request: Request) -> Any:
+        """Eagerly, or compiled."""
+        subject.prepare()
+        return subject() if request.mode == EAGER else self.compiled(subject, request.mode)
+
+    def compiled(self, subject: KerasSubject, mode: str) -> Any:
+        """What `subject` gives in one of the back end's own modes."""
+        raise NotImplementedError
+
     def record(self, subject: Callable[[], Any], request: Request) -> tuple[Any, Sequence[Entry]]:
         """Call the subject's observed form while watching it."""
         return self.watch(subject.observed(), decomposed=request.decomposed)
@@ -243,6 +166,7 @@ class KerasOnTensorFlow(KerasAdapter):
     backend = "tensorflow"
     requires = ("keras", "tensorflow")
     install = "pip install 'conformance[tensorflow]'"
+    modes = (EAGER, GRAPH, XLA)
     table = tuple(s.on("tensorflow") for s in SUBJECTS)
 
     def backend_versions(self) -> Mapping[str, str]:
@@ -251,6 +175,10 @@ class KerasOnTensorFlow(KerasAdapter):
         import tensorflow
 
         return {"tensorflow": tensorflow.__version__}
+
+    def compiled(self, subject: KerasSubject, mode: str) -> Any:
+        """As a graph, or compiled by XLA."""
+        return run_traced(subject, mode)
 
     def watch(self, function: Callable[[], Any], decomposed: bool, loops: bool = False) -> tuple[Any, Sequence[Entry]]:
         """Run the function as a graph of which every tensor is fetched, in which a loop would be one operation."""
@@ -281,6 +209,7 @@ class KerasOnJax(KerasAdapter):
     backend = "jax"
     requires = ("keras", "jax")
     install = "pip install keras 'conformance[jax]'"
+    modes = (EAGER, JIT)
     table = tuple(s.on("jax") for s in SUBJECTS)
 
     def start(self) -> Mapping[str, str]:
@@ -296,6 +225,10 @@ class KerasOnJax(KerasAdapter):
         import jax
 
         return {"jax": jax.__version__}
+
+    def compiled(self, subject: KerasSubject, mode: str) -> Any:
+        """As one jitted program."""
+        return run_jitted(subject)
 
     def watch(self, function: Callable[[], Any], decomposed: bool, loops: bool = False) -> tuple[Any, Sequence[Entry]]:
         """Run the function equation by equation; loops are taken apart."""
@@ -346,6 +279,7 @@ class KerasOnTorch(KerasAdapter):
     backend = "torch"
     requires = ("keras", "torch")
     install = "pip install keras 'conformance[torch]'"
+    modes = (EAGER, COMPILE)
     table = tuple(s.on("torch") for s in SUBJECTS)
 
     def backend_versions(self) -> Mapping[str, str]:
@@ -353,6 +287,10 @@ class KerasOnTorch(KerasAdapter):
         import torch
 
         return {"torch": torch.__version__}
+
+    def compiled(self, subject: KerasSubject, mode: str) -> Any:
+        """Through torch.compile."""
+        return run_compiled(subject, subject.name)
 
     def watch(self, function: Callable[[], Any], decomposed: bool, loops: bool = False) -> tuple[Any, Sequence[Entry]]:
         """Run the function under a dispatch mode that sees every operation."""

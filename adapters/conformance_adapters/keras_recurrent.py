@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from conformance.trace import Request
 
 
+_STATES = ("initial_hidden", "initial_cell")
+
+
 class LSTM(KerasSubject):
     """`keras.layers.LSTM`, whose gate order is the canonical one."""
 
     name = "keras.layers.LSTM"
     layer = "lstm"
-    inputs = ("x", "initial_hidden", "initial_cell")
+    inputs = ("x", *_STATES)
     weight_names = ("kernel", "recurrent_kernel", "bias")
     options: ClassVar = {
         "direction": ("forward", "reverse"),
@@ -64,13 +67,16 @@ class LSTM(KerasSubject):
         """The canonical weights, read back out of the layer."""
         return self.read(self.instance)
 
+    def prepare(self) -> None:
+        """Zeros for one of the first hidden state and cell, where only the other is given."""
+        lacking = [n for n in _STATES if n not in self.given]
+        if len(lacking) == 1:
+            self.given[lacking[0]] = self.tensor(np.zeros((len(self.request.inputs["x"]), self.instance.units)))
+
     def initial_state(self) -> list[Any] | None:
-        """Hidden state and cell, zeros for one that is not given, or None where neither is."""
-        names = ("initial_hidden", "initial_cell")
-        if not any(n in self.given for n in names):
-            return None
-        zeros = self.tensor(np.zeros((len(self.request.inputs["x"]), self.instance.units)))
-        return [self.given.get(n, zeros) for n in names]
+        """Hidden state and cell, or None where neither is given."""
+        self.prepare()
+        return [self.given[n] for n in _STATES] if _STATES[0] in self.given else None
 
     def observed(self) -> Callable[[], Any]:
         """On TensorFlow the layer unrolled: its loop is one operation of the graph, of which the inside is hidden."""

@@ -72,6 +72,12 @@ class KerasSubject(DeclaredSubject):
         """The canonical weights, read back out of Keras's variables."""
         return {}
 
+    def prepare(self) -> None:
+        """Put into `given` what a call is given beside the inputs (masks, first states), if it is not there yet.
+
+        A call that is compiled is then a program of tensors, as a user's is: NumPy is no part of it.
+        """
+
     def observed(self) -> Callable[[], Any]:
         """What is called under observation: the subject itself, unless another form of it shows more."""
         return self

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conformance.adapter import EAGER
 from conformance_adapters.onnx_tape import entries
 
 if TYPE_CHECKING:
@@ -22,8 +24,35 @@ if TYPE_CHECKING:
 
     from conformance.trace import Entry
 
-OPSETS = (("", 23), ("com.microsoft", 1))
+OPSET = 23  # the oldest that has every operator that is used here
+OLDEST = 20  # of those that an older runtime is asked for
+OFF = "ort-off"
+LEVELS = {OFF: "ORT_DISABLE_ALL", "ort-all": "ORT_ENABLE_ALL"}  # modes, and what the runtime calls the level
 IR_VERSION = 10  # the oldest that knows these opsets, for older runtimes
+
+
+@cache
+def opset() -> int:
+    """The version of ONNX's own operators for a model: OPSET, or the newest below it that the runtime takes.
+
+    A runtime does not say which it takes, so it is asked for a model of each.
+    """
+    import onnxruntime
+    from onnx import TensorProto, helper
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # that it refuses is what is asked
+    for version in range(OPSET, OLDEST, -1):
+        ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
+        graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "identity", ends[:1], ends[1:])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)], ir_version=IR_VERSION)
+        try:
+            onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        except Fail:
+            continue
+        return version
+    return OLDEST
 
 
 @dataclass(frozen=True)
@@ -107,7 +136,7 @@ class Graph:
             [self._value(output)],
             [numpy_helper.from_array(a, n) for n, a in self.initializers.items()],
         )
-        opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS]
+        opsets = [helper.make_opsetid("", opset()), helper.make_opsetid("com.microsoft", 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
         if inlined:
             model = inliner.inline_selected_functions(model, [("", n) for n in inlined], inline_schema_functions=True)
@@ -124,14 +153,14 @@ class Graph:
             return ValueInfoProto(name=name)
         return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(self.types[name]), None)
 
-    def run(self, model: ModelProto, optimised: bool = True) -> dict[str, NDArray[Any]]:
-        """Every output of the model, by name, for the graph's inputs."""
+    def run(self, model: ModelProto, mode: str = EAGER) -> dict[str, NDArray[Any]]:
+        """Every output of the model, by name, for the graph's inputs. A mode without a level has the runtime's own."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what goes wrong is raised; the same on stderr helps nobody
-        if not optimised:
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if mode in LEVELS:
+            options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[mode])
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         needed = {i.name for i in session.get_inputs()}
         values = session.run(None, {n: a for n, a in self.inputs.items() if n in needed})
@@ -143,5 +172,5 @@ class Graph:
         `decomposed` switches the runtime's graph optimisations off and takes the operators `inlined` apart.
         """
         model = self.model(output, observed=True, inlined=inlined if decomposed else ())
-        values = self.run(model, optimised=not decomposed)
+        values = self.run(model, OFF if decomposed else EAGER)
         return values[output], entries(model.graph, values)

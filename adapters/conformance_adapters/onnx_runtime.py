@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from conformance.adapter import EAGER
 from conformance.errors import Unsupported
 from conformance.layout import Parameter
 from conformance_adapters.convolution_padding import pads, pair
+from conformance_adapters.onnx_graph import LEVELS
 from conformance_adapters.onnx_subject import OnnxSubject
 from conformance_adapters.subject import FrameworkAdapter, Subject
 
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
     from conformance.subject import Live
     from conformance.trace import Entry, Request, Trace
 
-_REFUSAL = re.compile(r"Could not find an implementation|Type Error: Type|does not support \w+ yet")
+_REFUSAL = re.compile(
+    r"Could not find an implementation|Type Error: Type|does not support \w+ yet|No Op registered|is not a registered"
+)
 
 
 class MatMulAdd(OnnxSubject):
@@ -235,6 +239,7 @@ class OnnxRuntimeAdapter(FrameworkAdapter):
     requires = ("onnxruntime", "onnx")
     install = "pip install 'conformance[onnxruntime]'"
     dtypes: tuple[str, ...] = ("float64", "float32", "float16")
+    modes = (EAGER, *LEVELS)
 
     @cached_property
     def table(self) -> Sequence[type[Subject]]:

@@ -79,8 +79,8 @@ class OnnxSubject:
         return {n: a for n, a in read.items() if n in self.request.weights}
 
     def __call__(self) -> NDArray[Any]:
-        """The output of the model as a user has it."""
-        return self.graph.run(self.plain)[self.output]
+        """The output of the model as a user has it, at the optimisation level of the request's mode."""
+        return self.graph.run(self.plain, self.request.mode)[self.output]
 
     def observe(self, decomposed: bool) -> tuple[NDArray[Any], list[Entry]]:
         """The output of the observed model, and its tape."""

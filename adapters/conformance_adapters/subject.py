@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from conformance.adapter import EAGER
 from conformance.errors import Unsupported
 from conformance.trace import Entry, Request, Trace
 
@@ -43,12 +44,16 @@ SEQUENTIAL = "sequential"
 
 
 class FrameworkAdapter:
-    """An adapter made of subjects. A framework's adapter says how to record and how to leave the framework."""
+    """An adapter made of subjects. A framework's adapter says how to record and how to leave the framework.
+
+    `modes` are the ways in which the plain run can execute (`plain`).
+    """
 
     name: str
     requires: tuple[str, ...]
     install: str
     dtypes: tuple[str, ...] = ("float64", "float32", "bfloat16", "float16")
+    modes: tuple[str, ...] = (EAGER,)
     table: Sequence[type[Subject]] = ()
 
     def start(self) -> Mapping[str, str]:
@@ -58,6 +63,13 @@ class FrameworkAdapter:
     def to_numpy(self, tensor: Any) -> NDArray[Any]:
         """The framework's tensor as a NumPy array of its own dtype (a copy)."""
         raise NotImplementedError
+
+    def plain(self, subject: Subject, request: Request) -> Any:
+        """What `subject` gives, run in the request's mode: as it is, where the adapter has but one.
+
+        Raises Unsupported where the framework does not run it in that mode, rather than to run it in another.
+        """
+        return subject()
 
     def record(self, subject: Callable[[], Any], request: Request) -> tuple[Any, Sequence[Entry]]:
         """Call `subject` while watching it: its output, and every tensor that it computed, in order."""
@@ -89,12 +101,14 @@ class FrameworkAdapter:
         raise Unsupported(f"{self.name} has no {request.subject} for {request.layer}")
 
     def run(self, request: Request) -> Trace:
-        """Build the subject, read its weights back, run it plain, run it observed."""
+        """Build the subject, read its weights back, run it plain in the request's mode, run it observed."""
+        if request.mode not in self.modes:
+            raise Unsupported(f"{self.name} has no mode {request.mode!r}; it has {', '.join(self.modes)}")
         if request.layer == SEQUENTIAL:
             return self.run_in_a_row(request)
         subject = self.build(request)
         weights = subject.weights()
-        output = self.to_numpy(subject())
+        output = self.to_numpy(self.plain(subject, request))
         observed, tape = self.record(subject, request)
         return Trace(output=output, tape=tape, observed_output=self.to_numpy(observed), weights=weights)
 
@@ -114,9 +128,9 @@ class FrameworkAdapter:
                 for field in ("config", "weights")
             }
             traces = []
-            for x in (plain, watched):
+            for x, mode in ((plain, request.mode), (watched, EAGER)):
                 inputs = {_FIRST_INPUT.get(part["layer"], "x"): x}
-                step = replace(request, layer=part["layer"], inputs=inputs, **own)
+                step = replace(request, layer=part["layer"], inputs=inputs, mode=mode, **own)
                 traces.append(self.run(replace(step, subject=self.subjects(step)[0])))
             weights |= {prefix + name: array for name, array in traces[0].weights.items()}
             tape += traces[1].tape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from conformance import layout
+from conformance.adapter import EAGER
 from conformance.errors import Unsupported
 from conformance.layout import Parameter
 from conformance_adapters.declared_subject import DeclaredSubject
-from conformance_adapters.subject import FrameworkAdapter
+from conformance_adapters.subject import FrameworkAdapter, Subject
+from conformance_adapters.tensorflow_modes import GRAPH, XLA, run_traced
 from conformance_adapters.tensorflow_tape import record, to_numpy
 
 if TYPE_CHECKING:
@@ -211,6 +214,7 @@ class TensorFlowAdapter(FrameworkAdapter):
     name = "tensorflow"
     requires = ("tensorflow",)
     install = "pip install 'conformance[tensorflow]'"
+    modes = (EAGER, GRAPH, XLA)
     table = (Linear, Softmax, Gelu, LayerNorm, Conv2D, BlockLSTM)
 
     def start(self) -> Mapping[str, str]:
@@ -223,6 +227,10 @@ class TensorFlowAdapter(FrameworkAdapter):
     def to_numpy(self, tensor: Any) -> NDArray[Any]:
         """A copy of the tensor as a NumPy array; bfloat16 as float32."""
         return to_numpy(tensor)
+
+    def plain(self, subject: Subject, request: Request) -> Any:
+        """Eagerly, as a graph, or compiled by XLA."""
+        return subject() if request.mode == EAGER else run_traced(subject, request.mode)
 
     def record(self, subject: Callable[[], Any], request: Request) -> tuple[Any, Sequence[Entry]]:
         """Run the subject as a graph of which every tensor is fetched."""
@@ -250,12 +258,20 @@ class TensorFlowAdapter(FrameworkAdapter):
             return super().run(request)
 
 
+_NOT_COMPILED = re.compile(r"Detected unsupported operations when trying to compile graph .*?: (.*?) ?\{\{", re.DOTALL)
+
+
 @contextmanager
 def missing_kernels(adapter: str) -> Iterator[None]:
-    """TensorFlow's 'no such kernel' and 'not implemented' as Unsupported, with its own words."""
+    """TensorFlow's 'no such kernel', 'not implemented' and 'XLA cannot compile this' as Unsupported, in its words."""
     import tensorflow as tf
 
     try:
         yield
     except (tf.errors.UnimplementedError, tf.errors.NotFoundError) as error:
         raise Unsupported(f"{adapter}: {error.message}") from error
+    except tf.errors.InvalidArgumentError as error:
+        refused = _NOT_COMPILED.match(error.message)
+        if refused is None:
+            raise
+        raise Unsupported(f"{adapter}: XLA: {refused[1]})") from error

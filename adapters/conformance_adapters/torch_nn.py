@@ -6,14 +6,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
+from conformance.adapter import EAGER
 from conformance.errors import Unsupported
 from conformance.layout import Parameter
 from conformance_adapters.convolution_padding import pads, pair
 from conformance_adapters.subject import FrameworkAdapter, Subject
+from conformance_adapters.torch_modes import COMPILE, ONNX, run_compiled, run_exported
 from conformance_adapters.torch_source import TorchSource
 from conformance_adapters.torch_subject import TorchSubject
 
@@ -271,11 +273,12 @@ class PaddedConv2d(Conv2d):
 
 
 class TorchAdapter(FrameworkAdapter):
-    """PyTorch on the CPU, eager."""
+    """PyTorch on the CPU."""
 
     name = "torch"
     requires = ("torch",)
     install = "pip install 'conformance[torch]'"
+    modes = (EAGER, COMPILE, ONNX)
 
     @cached_property
     def table(self) -> Sequence[type[Subject]]:
@@ -308,6 +311,12 @@ class TorchAdapter(FrameworkAdapter):
         from conformance_adapters.torch_tape import to_numpy
 
         return to_numpy(tensor)
+
+    def plain(self, subject: Subject, request: Request) -> Any:
+        """As it is, compiled, or exported to ONNX and run there."""
+        if request.mode == COMPILE:
+            return run_compiled(subject, request.subject)
+        return run_exported(cast("TorchSubject", subject)) if request.mode == ONNX else subject()
 
     def record(self, subject: Callable[[], Any], request: Request) -> tuple[Any, Sequence[Entry]]:
         """Call `subject` under a TorchDispatchMode."""
