@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from conformance.difference import Difference
+    from conformance.project import Project
     from conformance.result import Run
     from conformance.saving import Saving
 
@@ -104,6 +105,8 @@ def parser() -> argparse.ArgumentParser:
     saving.add_argument(
         "--resume", metavar="DIR", type=Path, help="go on with a run that --save began: what is done is not run again"
     )
+    run.add_argument("--subject", metavar="NAME", help="only this subject of conformance.toml (repeatable)", **many)
+    _project_option(run)
     _files(run)
 
     check = _command(
@@ -152,6 +155,9 @@ def parser() -> argparse.ArgumentParser:
     diff.add_argument("--dtype", metavar="DTYPE", help="float64, float32, bfloat16 or float16 (each model's own)")
     _files(diff)
 
+    init = _command(commands, "init", _init, "Write a first conformance.toml, with the models that are in the folder.")
+    init.add_argument("folder", metavar="FOLDER", type=Path, nargs="?", default=Path(), help="the folder (this one)")
+
     gate = _command(
         commands,
         "gate",
@@ -168,6 +174,7 @@ def parser() -> argparse.ArgumentParser:
     gate.add_argument(
         "--candidate", metavar="RUN", type=Path, help="the later run; left out, the baseline's cases are run again now"
     )
+    _project_option(gate)
     gate.add_argument("--policy", metavar="FILE", type=Path, help="what passes and what does not, in TOML")
     _files(gate)
 
@@ -228,6 +235,12 @@ def _command(
     return made
 
 
+def _project_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--project", metavar="FILE", type=Path, help="the conformance.toml to use (that of this folder, if it has one)"
+    )
+
+
 def _files(command: argparse.ArgumentParser) -> None:
     for name, what in FILES.items():
         command.add_argument(f"--{name}", metavar="FILE", type=Path, help=f"write the result as {what}")
@@ -276,23 +289,64 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _result(options: argparse.Namespace, saving: Saving | None) -> Run:
+    """The fixtures that were asked for, by the options or by the project; its subjects, unless fixtures alone were."""
     from conformance.fixture import select
     from conformance.progress import Progress
+    from conformance.project import Fixtures, joined, judged
     from conformance.run import run
 
+    project, folder = _project(options)
+    narrowed = bool(options.fixture or options.layer)
+    usual = (project.run if project is not None else None) or Fixtures()
+    none = bool(options.subject) or (usual.fixtures == () and not narrowed)
     with Progress("starting") as progress:
-        return run(
-            select(options.fixture),
-            options.adapter,
-            options.dtype or ["float32", "float64"],
-            options.layer,
-            modes=options.mode or ["eager"],
+        result = run(
+            [] if none else select(options.fixture or ([] if narrowed else list(usual.fixtures or ()))),
+            options.adapter or usual.adapters,
+            options.dtype or usual.dtypes or ["float32", "float64"],
+            options.layer or ([] if narrowed else usual.layers),
+            modes=options.mode or usual.modes or ["eager"],
             jobs=options.jobs,
             timeout=options.timeout,
             memory=options.memory,
             progress=progress.step,
             saving=saving,
         )
+    if project is None or (narrowed and not options.subject):
+        return result
+    return joined(result, judged(project, folder, options.subject))
+
+
+def _project(options: argparse.Namespace) -> tuple[Project | None, Path]:
+    """The project that was named, or that of the folder in which the command is run, and where it is."""
+    from conformance.project import FILE, read_project
+
+    named = options.project or Path(FILE)
+    if options.project is None and not named.is_file():
+        if getattr(options, "subject", None):
+            raise ConformanceError(
+                f"--subject names a subject of {FILE}, and there is none here: `conformance init` writes one"
+            )
+        return None, Path()
+    return read_project(named), named.parent
+
+
+def _init(options: argparse.Namespace) -> int:
+    from conformance.project import FILE, first
+
+    path = options.folder / FILE
+    if not options.folder.is_dir():
+        raise ConformanceError(f"{options.folder} is no folder: name one that is there")
+    text = first(options.folder)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ConformanceError(f"{path} is there already, and is left as it is") from None
+    except OSError as error:
+        raise ConformanceError(f"{path} cannot be written: {error.strerror or error}") from None
+    print(f"{path} is written: name your layers in it, then `conformance run`")
+    return 0
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -367,9 +421,12 @@ def _gate(options: argparse.Namespace) -> int:
     from conformance.gating import gate, recorded, rerun
     from conformance.policy import Policy, read_policy
     from conformance.progress import Progress
+    from conformance.project import joined, judged
 
     files = _asked_files(options)
-    policy = Policy() if options.policy is None else read_policy(options.policy)
+    project, folder = _project(options)
+    policy = project.policy if project is not None else Policy()
+    policy = policy if options.policy is None else read_policy(options.policy)
     baseline, before = recorded(options.baseline)
     if options.candidate is not None:
         candidate, now = recorded(options.candidate)
@@ -377,7 +434,16 @@ def _gate(options: argparse.Namespace) -> int:
     else:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in `run`
         with Progress("starting") as progress:
-            found = gate(baseline, rerun(baseline, progress.step), policy)
+            candidate = rerun(baseline, progress.step)
+        if project is not None:
+            had = {case.subject.partition(": ")[0] for case in baseline.cases if not case.fixture}
+            candidate = joined(candidate, judged(project, folder, [s.name for s in project.subject if s.name in had]))
+        if not candidate.cases:
+            raise ConformanceError(
+                f"{options.baseline} has no case of a fixture or of a subject of conformance.toml, which could be run "
+                "again: give --candidate"
+            )
+        found = gate(baseline, candidate, policy)
     _told(found, options, files)
     return found.exit_code
 

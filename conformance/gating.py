@@ -19,7 +19,7 @@ from conformance.gated import Baseline, Drift, Gated, GatedCase, Moved, counted
 from conformance.policy import Policy
 from conformance.reading import read_run
 from conformance.result import Case, Finding, Run, number, summarise
-from conformance.saved import Damaged, open_saved
+from conformance.saved import open_saved
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,7 +76,7 @@ def recorded(path: Path) -> tuple[Run, Outputs]:
     def output(case: Case) -> NDArray[Any] | None:
         try:
             return saved.arrays(case).get("output")
-        except Damaged:  # the figures are in the run all the same
+        except ConformanceError:  # not saved, or damaged: the figures are in the run all the same
             return None
 
     return saved.run, output
@@ -85,19 +85,23 @@ def recorded(path: Path) -> tuple[Run, Outputs]:
 def rerun(baseline: Run, progress: Callable[[Case, int, int], None] | None = None) -> Run:
     """The cases of `baseline` run again, with what is installed now.
 
-    Raises ConformanceError where it has a fixture or an adapter that there is not, and where it has none.
+    Raises ConformanceError where it has a fixture or an adapter that there is not. Other subjects are the caller's.
     """
     from conformance.fixture import select
     from conformance.run import run
 
     cases = [case for case in baseline.cases if case.fixture]
-    if not cases:
-        raise ConformanceError("the baseline has no case of a fixture, which could be run again: give --candidate")
 
     def named(field: str) -> list[str]:
         return list(dict.fromkeys(getattr(case, field) for case in cases))
 
-    return run(select(named("fixture")), named("adapter"), named("dtype"), modes=named("mode"), progress=progress)
+    return run(
+        select(named("fixture")) if cases else [],
+        named("adapter"),
+        named("dtype"),
+        modes=named("mode"),
+        progress=progress,
+    )
 
 
 def _versions(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str | None, str | None]]:

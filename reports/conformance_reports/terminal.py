@@ -108,7 +108,7 @@ def _show_known(problem: Problem, console: Console) -> None:
     """Where, and why: the reason is shortened to what is left of the line."""
     case = problem.worst
     count = len(problem.fixtures)
-    where = problem.fixtures[0] if count == 1 else f"{count} fixtures"
+    where = problem.fixtures[0] or case.layer if count == 1 else f"{count} fixtures"
     at = visible(f"{case.adapter} {case.subject}, {listed(problem.dtypes)}: {where}, at {case.culprit}")
     causes = visible(", ".join(cause(f) for f in case.diagnosis))
     reason = visible(" ".join((case.message or "").split()))
