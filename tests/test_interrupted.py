@@ -120,19 +120,23 @@ def test_save_and_resume_exclude_one_another(tmp_path: Path, capsys: pytest.Capt
     assert list(tmp_path.iterdir()) == []
 
 
-def thrice() -> None:
+def thrice(outlived: list[int]) -> None:
     try:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(1)
     finally:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGTERM)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+            time.sleep(0.01)
+            outlived.append(number)
 
 
 def test_only_the_first_signal_counts_and_handlers_come_back() -> None:
+    outlived: list[int] = []
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(KeyboardInterrupt), interruptible():
-        thrice()
+        thrice(outlived)
+    assert outlived == [signal.SIGINT, signal.SIGTERM]
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
 
 

@@ -172,6 +172,16 @@ def test_what_is_done_is_not_run_again(fixtures, tmp_path):  # noqa: F811
     assert seconds.items() <= {(c.subject, c.dtype): c.seconds for c in again.cases}.items()
 
 
+def test_what_it_ran_on_is_known_where_nothing_is_run_again(fixtures, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("FRAME_SUBJECTS", "fine")
+    given, counting = fixtures(), Counting()
+    result = save(given, tmp_path / "s")
+    again = save(given, tmp_path / "s", again=True, executor=counting)
+    assert counting.asked == []
+    assert again.environment == result.environment
+    assert result.environment["frame"] == "1.5.0"
+
+
 def half(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -195,12 +205,17 @@ def of_another(path):
     shutil.copy(file_of(path.parents[1], "wrong", path.suffix), path)
 
 
-def of_another_schema(path):
+def all_of_another(path):
+    for suffix in (".json", ".safetensors"):
+        shutil.copy(file_of(path.parents[1], "wrong", suffix), path.with_suffix(suffix))
+
+
+def nested(path):
     path.write_bytes(b"[" * 100_000)
 
 
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
-@pytest.mark.parametrize("damage", [half, flipped, emptied, piped, of_another, of_another_schema, Path.unlink])
+@pytest.mark.parametrize("damage", [half, flipped, emptied, piped, of_another, all_of_another, nested, Path.unlink])
 def test_what_is_damaged_is_run_again(fixtures, tmp_path, monkeypatch, damage, suffix):  # noqa: F811
     monkeypatch.setenv("FRAME_SUBJECTS", "fine,wrong")
     given, folder = fixtures(), tmp_path / "s"
@@ -257,9 +272,11 @@ def test_a_torn_line_of_the_journal_costs_its_seconds_alone(fixtures, tmp_path):
     found = open_saved(tmp_path / "s")
     assert found.environment["frame"] == "1.5.0"
     assert len(found.cases()) == 8
-    again = save(given, tmp_path / "s", again=True)
-    assert len(again.cases) == 8
-    assert journal.read_bytes().split(b"\n")[-2].startswith(b'{"case":"')  # on a line of its own
+    save(given, tmp_path / "s", again=True)
+    added = [json.loads(line)["case"] for line in journal.read_bytes().split(b"\n")[-5:] if line.endswith(b"}")]
+    assert sorted(added) == sorted(
+        file_of(tmp_path / "s", "unfaithful", ".json", dtype).stem for dtype in ("float32", "float64")
+    )
 
 
 # -- refusals -------------------------------------------------------------------------------------------------
