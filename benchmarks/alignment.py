@@ -26,7 +26,7 @@ from conformance.layers import get_layer
 from conformance.model import RoundingModel
 from conformance.precision import precision
 from conformance.trace import Entry, Trace
-from conformance_adapters.torch_tape import record, to_numpy  # noqa: TID251  # the recorder is what is wanted here
+from conformance_adapters.torch_tape import record, to_numpy
 
 BLOCKS = 29
 MIDDLE = BLOCKS // 2

@@ -11,7 +11,7 @@ PLAIN = 2**28
 """Bytes that any file may unpack to."""
 TIMES = 64
 """A larger one may unpack to this many times its own size: weights hardly shrink, and these are not zeros alone."""
-MEMBERS = 100_000
+MEMBERS = 20_000
 """Arrays or members in one file."""
 
 

@@ -36,10 +36,10 @@ def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
     if reader is None:
         named = f"{path.suffix!r} is" if path.suffix else "a name without a suffix is"
         raise ConformanceError(f"{path}: {named} no known kind of array file; use one of {', '.join(READERS)}")
-    if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "there is no such file"
-        raise ConformanceError(f"{path}: {what}; give the path of a {path.suffix} file")
     try:
+        if not path.is_file():
+            what = "is a folder, not a file" if path.is_dir() else "there is no such file"
+            raise ConformanceError(f"{path}: {what}; give the path of a {path.suffix} file")
         return reader(path)
     except OSError as error:
         raise ConformanceError(f"{path}: cannot be read ({error.strerror or error}); check the file") from error

@@ -117,7 +117,7 @@ def _form(folder: Path, manifest: Path, said: _Manifest, form: _Form) -> Fixture
         inside = (folder / form.arrays).resolve().is_relative_to(folder.resolve())
     except (OSError, ValueError):  # no name of a file
         inside = False
-    if not inside:
+    if not inside or len(form.arrays) > 255:
         raise ConformanceError(f"{manifest}: the arrays {form.arrays!r} are not in its own folder; put them there")
     return Fixture(
         id=f"{folder.name}/{form.name}" if form.name else folder.name,

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import copy
+import io
 import json
 import textwrap
 import zipfile
+import zlib
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Any
 
+from conformance.archive import content, members, most_unpacked
 from conformance.errors import ConformanceError
 
+_WEIGHTS = "model.weights.h5"
+_MEMBERS = (_WEIGHTS, "config.json", "metadata.json")
+_BROKEN = (
+    OSError,
+    zipfile.BadZipFile,
+    zlib.error,
+    ValueError,
+    RuntimeError,
+    OverflowError,
+    EOFError,
+    NotImplementedError,
+    RecursionError,
+)
+_CODE = {"Lambda", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer"}
+_FILES = ("vocabulary", "idf_weights")  # of the layers for text: a path, where they are no list
 _KERAS = {"keras", "keras_hub", "keras_cv", "keras_nlp", "keras_rs", "builtins", "numpy"}
 
 
@@ -21,10 +41,17 @@ def load(path: Path) -> Any:
     """
     import keras
 
-    config = _config(path)
-    for what in _coded(config):
+    try:
+        config = _config(path)
+        coded = list(_coded(config))
+    except (*_BROKEN, KeyError) as error:
+        said = str(error.args[0] if isinstance(error, KeyError) else error) or type(error).__name__
         raise ConformanceError(
-            f"{path}: its {what} is Python code, which is not run from a file; load the model in a script of "
+            f"{path}: not a .keras file that can be read ({said}); write it with model.save"
+        ) from error
+    for what in coded:
+        raise ConformanceError(
+            f"{path}: its {what} is code or leads to it, which is not run from a file; load the model in a script of "
             "yours that you trust (keras.saving.load_model with safe_mode=False), and check what it returns"
         )
     for module, name, registered in _classes(config):
@@ -35,7 +62,10 @@ def load(path: Path) -> Any:
                 "load the model in a script that imports that class, and check what it returns"
             )
     try:
+        _require_sizes(path, config)
         return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except ConformanceError:
+        raise
     except Exception as error:  # Keras raises whatever a damaged or foreign file leads it to
         innermost = str(error).rpartition("Exception encountered: ")[2].strip()
         said = textwrap.shorten((innermost.splitlines() or [type(error).__name__])[0], 200)
@@ -43,30 +73,82 @@ def load(path: Path) -> Any:
 
 
 def _config(path: Path) -> Any:
+    """The model's config, from an archive whose members are within bounds and whose weights are in itself."""
+    with zipfile.ZipFile(path) as archive:
+        found = members(path, archive)
+        for name in found:
+            if name not in _MEMBERS:  # Keras unpacks all of an archive that has more, and leaves it there if it fails
+                raise zipfile.BadZipFile(f"it has a member {name!r}; load it in a script, and check what that returns")
+        if _WEIGHTS in found:
+            _require_plain(path, content(archive, found[_WEIGHTS]))
+        return json.loads(content(archive, found["config.json"]))
+
+
+def _require_plain(path: Path, weights: bytes) -> None:
+    """Raise ValueError where weights are kept in another file, are linked to, or unpack to more than they should."""
+    import h5py
+
+    with h5py.File(io.BytesIO(weights), "r") as file:
+        declared, waiting, seen = 0, [file], {file.id}
+        while waiting:
+            group = waiting.pop()
+            for name in group:
+                if type(group.get(name, getlink=True)).__name__ != "HardLink":
+                    raise ValueError(f"{name!r} in its weights is a link to something elsewhere")
+                item = group[name]
+                if isinstance(item, h5py.Dataset):
+                    if item.is_virtual or item.external:
+                        raise ValueError(f"{name!r} in its weights is kept in another file")
+                    declared += item.size * item.dtype.itemsize if item.shape is not None else 0
+                elif isinstance(item, h5py.Group) and item.id not in seen:
+                    seen.add(item.id)
+                    waiting.append(item)
+        if declared > most_unpacked(path):
+            raise ValueError(f"its weights unpack to {declared} bytes")
+
+
+def _require_sizes(path: Path, config: Any) -> None:
+    """Raise ConformanceError where the model would have many more weights than the file has room for.
+
+    The layers are made without their variables' values, which is what takes memory.
+    """
+    import keras
+
     try:
-        with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read("config.json"))
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        said = str(error).strip("'\"") or type(error).__name__
+        scope = keras.StatelessScope(initialize_variables=False)
+    except TypeError:  # of a Keras that always makes the values
+        return
+    with scope:
+        model = keras.saving.deserialize_keras_object(copy.deepcopy(config), safe_mode=True)
+        declared = sum(prod(v.shape) for v in getattr(model, "variables", ()))
+    if declared > most_unpacked(path) // 4:
         raise ConformanceError(
-            f"{path}: not a .keras file that can be read ({said}); write it with model.save"
-        ) from error
+            f"{path}: its layers have {declared} weights, which a file of {path.stat().st_size} bytes does not hold; "
+            "write it anew with model.save"
+        )
 
 
 def _nested(config: Any) -> Iterator[dict[str, Any]]:
-    """Every table in a model's config."""
-    if isinstance(config, dict):
-        yield config
-    for value in config.values() if isinstance(config, dict) else config if isinstance(config, list) else ():
-        yield from _nested(value)
+    """Every table in a model's config, however deep."""
+    waiting = [config]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            yield item
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
 
 
 def _coded(config: Any) -> Iterator[str]:
-    """What in a model's config stands for Python code: a Lambda layer, or a function without a name."""
+    """What in a model's config would run code or read another file: a Lambda layer, a function without a name."""
     for table in _nested(config):
         kind, value = table.get("class_name"), table.get("value")
-        if kind == "Lambda":
-            yield f"Lambda layer {(table.get('config') or {}).get('name', '')!r}"
+        inner = table.get("config")
+        if str(kind) in _CODE or str(table.get("registered_name")) in _CODE:
+            yield f"{kind} {(inner.get('name', '') if isinstance(inner, dict) else '')!r}"
+        elif isinstance(inner, dict) and any(isinstance(inner.get(name), str) for name in _FILES):
+            yield f"{kind} that reads another file"
         elif kind == "__lambda__" or (len(table) == 1 and isinstance(value, list) and str in map(type, value[:1])):
             yield "function without a name"
 

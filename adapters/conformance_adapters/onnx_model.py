@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 REFUSAL = re.compile(r"Could not find an implementation|Type Error: Type|does not support \w+ yet")
+_PACKED = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}  # bits of values that share a byte
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (.*Status Message: )?")
 _PLACE = re.compile(r"/\S+\.(?:h|cc):\d+ .*?\) ")
 
@@ -25,8 +27,8 @@ _PLACE = re.compile(r"/\S+\.(?:h|cc):\d+ .*?\) ")
 def read_model(path: Path) -> ModelProto:
     """The model in the file `path`, with what it keeps in other files left there.
 
-    Raises ConformanceError for a file that cannot be read, is cut off or is no model, and for one that refers to
-    a file outside its own folder.
+    Raises ConformanceError for a file that cannot be read, is cut off or is no model, for one that refers to
+    a file outside its own folder, and for one with a tensor or attribute that does not hold what it declares.
     """
     from google.protobuf.message import DecodeError
     from onnx import ModelProto
@@ -42,8 +44,12 @@ def read_model(path: Path) -> ModelProto:
         raise ConformanceError(f"{path}: is no ONNX model, or is cut off; export it again") from error
     require_graph(model, str(path))
     for tensor in every(model, "TensorProto"):
-        if tensor.data_location == tensor.EXTERNAL:
+        if tensor.data_location == tensor.EXTERNAL and not tensor.HasField("segment"):
             _require_inside(path, tensor)
+        else:
+            _require_whole(path, tensor)
+    for attribute in every(model, "AttributeProto"):
+        _require_value(path, attribute)
     return model
 
 
@@ -73,10 +79,14 @@ def _require_inside(path: Path, tensor: Any) -> None:
     said = {entry.key: entry.value for entry in tensor.external_data}
     location, folder = said.get("location", ""), path.parent.resolve()
     what = f"{path}: the tensor {tensor.name!r} is kept in {location!r}"
-    file = (folder / location).resolve()  # where a link leads counts, not where it lies
-    if not location or not file.is_relative_to(folder) or file == folder:
+    try:
+        file = (folder / location).resolve()  # where a link leads counts, not where it lies
+        there, inside = file.is_file(), file.is_relative_to(folder) and file != folder
+    except (OSError, ValueError, TypeError):  # no name of a file
+        there = inside = False
+    if not location or not inside:
         raise ConformanceError(f"{what}, which is not inside the model's own folder; such a file is not opened")
-    if not file.is_file():
+    if not there:
         raise ConformanceError(f"{what}, which is not there; put it beside the model")
     try:
         offset, length = int(said.get("offset", 0)), int(said.get("length", 0))
@@ -87,6 +97,49 @@ def _require_inside(path: Path, tensor: Any) -> None:
         raise ConformanceError(
             f"{what} up to byte {offset + length}, but that file has {size}: it is cut off or of another model"
         )
+    held = length or size - offset
+    if _bytes(path, tensor) != held:
+        raise ConformanceError(f"{what}, which has {held} bytes for it, and that is not its shape; export it again")
+
+
+def _bytes(path: Path, tensor: Any) -> int:
+    """How many bytes the values of a tensor take in a file. Raises ConformanceError where none can be."""
+    from onnx import TensorProto, helper
+
+    try:
+        bits = 8 * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        kind = TensorProto.DataType.Name(tensor.data_type)
+    except (KeyError, ValueError, TypeError) as error:
+        raise ConformanceError(
+            f"{path}: the tensor {tensor.name!r} has the unknown element type {tensor.data_type}; export it again"
+        ) from error
+    packed = _PACKED.get(kind, bits)
+    return -(-prod(tensor.dims) * packed // 8) if min(tensor.dims, default=0) >= 0 else -1
+
+
+def _require_whole(path: Path, tensor: Any) -> None:
+    """Raise ConformanceError where a tensor does not hold what its type and shape say."""
+    from onnx import numpy_helper
+
+    try:
+        numpy_helper.to_array(tensor)
+    except Exception as error:  # its classes are many: it takes a tensor to be a right one
+        raise ConformanceError(
+            f"{path}: the tensor {tensor.name!r} does not hold what its type and shape say ({error}); export it again"
+        ) from error
+
+
+def _require_value(path: Path, attribute: Any) -> None:
+    """Raise ConformanceError where an attribute has no type, or text that is none."""
+    from onnx import helper
+
+    if not attribute.ref_attr_name:
+        try:
+            helper.get_attribute_value(attribute)
+        except ValueError as error:
+            raise ConformanceError(
+                f"{path}: the attribute {attribute.name!r} has no value of a known type; export the model again"
+            ) from error
 
 
 def loaded(model: ModelProto, folder: Path | None) -> ModelProto:

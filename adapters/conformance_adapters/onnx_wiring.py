@@ -100,7 +100,7 @@ def attributes(node: NodeProto) -> dict[str, Any]:
 
 def _text(value: Any) -> Any:
     if isinstance(value, bytes):
-        return value.decode()
+        return value.decode("utf-8", "replace")  # names of modes are plain; a blob may be anything
     if isinstance(value, list | tuple):
         return [_text(v) for v in value]
     return value
@@ -109,10 +109,10 @@ def _text(value: Any) -> Any:
 def constant(node: NodeProto) -> NDArray[Any] | None:
     """What a Constant node gives, where that is an array of numbers."""
     import numpy as np
-    from onnx import numpy_helper
+    from onnx import TensorProto, numpy_helper
 
     for name, value in attributes(node).items():
-        if name == "value":
+        if name == "value" and isinstance(value, TensorProto):
             return numpy_helper.to_array(value)
         if name in ("value_float", "value_floats"):
             return np.asarray(value, np.float32)

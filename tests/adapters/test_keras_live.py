@@ -630,8 +630,8 @@ def file_there(backend, folder):
 
 def test_a_model_in_a_file(there, tmp_path):
     said = there(file_there, str(tmp_path))
-    assert "its Lambda layer 'mine' is Python code, which is not run" in said["code"]
-    assert "its function without a name is Python code, which is not run" in said["activation"]
+    assert "its Lambda 'mine' is code or leads to it, which is not run" in said["code"]
+    assert "its function without a name is code or leads to it, which is not run" in said["activation"]
     assert "it has a 'Unknown' of" in said["unknown"]
     for name in ("broken", "text", "empty"):
         assert "not a .keras file that can be read" in said[name]
