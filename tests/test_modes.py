@@ -435,3 +435,27 @@ def test_the_optimisation_level_is_the_modes(monkeypatch):
         (case,) = cases(select(["linear/plain"]), "onnxruntime", mode).values()
         assert case.status == "conforms"
         assert levels[-2:] == [wanted, level.ORT_DISABLE_ALL]  # the plain session, and the watched one
+
+
+# -- what a report says ----------------------------------------------------------------------------------------
+def test_a_problem_says_in_which_modes_it_shows():
+    from conformance.result import Run
+    from conformance_reports.problem import problems
+    from conformance_reports.problem_wording import where
+
+    def told(status, *modes):
+        made = {
+            "layer": "linear",
+            "fixture": "a/b",
+            "adapter": "f",
+            "subject": "s",
+            "dtype": "float32",
+            "message": "So.",
+        }
+        listed = [Case(**made, status=status, mode=m, message="So.") for m in modes]
+        run = Run(environment={}, started="", seconds=0, summary={}, cases=listed)
+        return [where(p) for p in problems(run, [status])]
+
+    assert told("error", "eager") == ["on f, float32"]
+    assert told("error", "jit", "eager") == ["on f, float32, mode jit", "on f, float32"]
+    assert told("known-divergence", "jit", "eager") == ["on f, float32, modes eager and jit"]

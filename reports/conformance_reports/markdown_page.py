@@ -12,8 +12,8 @@ from conformance_reports.gate_wording import Row
 from conformance_reports.markdown_text import block, cell, code, prose, summary
 from conformance_reports.matrix import cell_text, matrix
 from conformance_reports.problem import Problem, problems
-from conformance_reports.problem_wording import HEADINGS, commands, sentences, where
-from conformance_reports.wording import cause, counts, figure, listed, tolerances
+from conformance_reports.problem_wording import HEADINGS, commands, formats, sentences, where
+from conformance_reports.wording import cause, counts, figure, tolerances
 
 LIMIT = 65_536
 """The characters of which GitHub takes fewer for a comment. Bytes are counted here: there are never fewer of them."""
@@ -99,7 +99,7 @@ def _row(problem: Problem) -> str:
     """What diverges, at which step, by how much and why."""
     case = problem.worst
     asked = "" if case.fixture else f", asked to be {code(case.layer)}"
-    what = f"{code(case.fixture or case.subject)} on {code(case.adapter)}, {prose(listed(problem.dtypes), 200)}{asked}"
+    what = f"{code(case.fixture or case.subject)} on {code(case.adapter)}, {prose(formats(problem), 200)}{asked}"
     if case.status != "diverges":
         return _line([what, HEADINGS[case.status].lower(), "", prose(case.message or "", 200)])
     step = wording.culprit(case)

@@ -27,6 +27,11 @@ class Problem:
         return sorted({c.dtype for c in self.cases})
 
     @property
+    def modes(self) -> list[str]:
+        """The execution modes in which it shows, eager first."""
+        return sorted({c.mode for c in self.cases}, key=lambda mode: (mode != "eager", mode))
+
+    @property
     def fixtures(self) -> list[str]:
         """The fixtures on which it shows."""
         return list(dict.fromkeys(c.fixture for c in sorted(self.cases, key=lambda c: c.fixture)))

@@ -33,11 +33,18 @@ class Line:
     label: str = ""
 
 
+def formats(problem: Problem) -> str:
+    """The dtypes in which it shows, and the execution modes where they are not eager alone."""
+    word = "mode" if len(problem.modes) == 1 else "modes"
+    modes = "" if problem.modes == ["eager"] else f", {word} {listed(problem.modes)}"
+    return f"{listed(problem.dtypes)}{modes}"
+
+
 def where(problem: Problem) -> str:
-    """The adapter and the dtypes in which it shows, and what a subject of no fixture was asked to be."""
+    """The adapter, the dtypes and the modes in which it shows, and what a subject of no fixture was asked to be."""
     case = problem.worst
     asked = "" if case.fixture else f", asked to be {case.layer}"
-    return f"on {case.adapter}, {listed(problem.dtypes)}{asked}"
+    return f"on {case.adapter}, {formats(problem)}{asked}"
 
 
 def sentences(problem: Problem) -> Iterator[Line]:

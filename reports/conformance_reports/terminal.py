@@ -15,10 +15,10 @@ from conformance.result import Run
 from conformance_reports import terminal_difference, terminal_gate
 from conformance_reports.matrix import matrix
 from conformance_reports.problem import Problem, problems
-from conformance_reports.problem_wording import HEADINGS, LABEL, Line, commands, sentences, where
+from conformance_reports.problem_wording import HEADINGS, LABEL, Line, commands, formats, sentences, where
 from conformance_reports.terminal_matrix import drawn
 from conformance_reports.terminal_subjects import of_subjects, subjects
-from conformance_reports.wording import cause, counts, figure, layout_sentence, listed, visible
+from conformance_reports.wording import cause, counts, figure, layout_sentence, visible
 
 
 def show(run: Run | Difference, console: Console) -> None:
@@ -109,7 +109,7 @@ def _show_known(problem: Problem, console: Console) -> None:
     case = problem.worst
     count = len(problem.fixtures)
     where = problem.fixtures[0] or case.layer if count == 1 else f"{count} fixtures"
-    at = visible(f"{case.adapter} {case.subject}, {listed(problem.dtypes)}: {where}, at {case.culprit}")
+    at = visible(f"{case.adapter} {case.subject}, {formats(problem)}: {where}, at {case.culprit}")
     causes = visible(", ".join(cause(f) for f in case.diagnosis))
     reason = visible(" ".join((case.message or "").split()))
     why = Text(causes).append(" - " if causes and reason else "", style="dim").append(reason, style="dim")
