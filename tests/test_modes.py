@@ -444,14 +444,7 @@ def test_a_problem_says_in_which_modes_it_shows():
     from conformance_reports.problem_wording import where
 
     def told(status, *modes):
-        made = {
-            "layer": "linear",
-            "fixture": "a/b",
-            "adapter": "f",
-            "subject": "s",
-            "dtype": "float32",
-            "message": "So.",
-        }
+        made = {"layer": "linear", "fixture": "a/b", "adapter": "f", "subject": "s", "dtype": "float32"}
         listed = [Case(**made, status=status, mode=m, message="So.") for m in modes]
         run = Run(environment={}, started="", seconds=0, summary={}, cases=listed)
         return [where(p) for p in problems(run, [status])]
