@@ -5,19 +5,26 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import os
+import random
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from conformance.adapter import adapter_names, load, missing
 from conformance.errors import ConformanceError
 from conformance.layer import nearest
-from conformance.subject import Live, Opener
+from conformance.subject import Live, Opener, Seeding
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+_SEED = 20260101
 
 
 def opened(subject: Any, adapter: str | None = None) -> Live:
@@ -93,9 +100,12 @@ def from_file(path: Path, attribute: str) -> Any:
     """What `attribute` of the Python file `path` stands for: an object, a class (made without arguments), or a
     function that needs no argument (called); any other function is the subject itself.
 
+    What is random in it comes out the same each time; the caller's random numbers go on as they would have.
+
     Raises ConformanceError where it is not there or cannot be made.
     """
-    value: Any = executed(path)
+    with _seeded(path):
+        value: Any = executed(path)
     for part in attribute.split("."):
         if not hasattr(value, part):
             names = [n for n, v in vars(value).items() if not n.startswith("_") and callable(v)]
@@ -115,7 +125,8 @@ def from_file(path: Path, attribute: str) -> Any:
             f"returns one, and name that function instead"
         )
     try:
-        return value()
+        with _seeded(path):
+            return value()
     except ConformanceError:
         raise
     except Exception as error:  # of the user's code
@@ -142,6 +153,24 @@ def _example(path: Path) -> str:
         return "Name"
     names = [n.name for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef)]
     return names[-1] if names else "Name"
+
+
+@contextmanager
+def _seeded(path: Path) -> Iterator[None]:
+    """Random numbers of Python, NumPy, and the frameworks that are imported or that the file names, from one seed."""
+    state, numeric = random.getstate(), np.random.get_state()
+    source = path.read_text(errors="replace") if path.is_file() else ""
+    named = set(re.findall(r"^\s*(?:import|from)\s+(\w+)", source, re.M))
+    with ExitStack() as held:
+        held.callback(random.setstate, state)
+        held.callback(np.random.set_state, numeric)
+        random.seed(_SEED)
+        np.random.seed(_SEED)
+        for adapter in map(load, adapter_names()):
+            here = all(module in sys.modules or module in named for module in adapter.requires)
+            if here and isinstance(adapter, Seeding) and missing(adapter) is None:
+                held.enter_context(adapter.seeded(_SEED))
+        yield
 
 
 def executed(path: Path) -> ModuleType:

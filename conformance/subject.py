@@ -7,6 +7,7 @@ any inputs, plain and observed, and says what it knows of itself. The subject it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -138,6 +139,15 @@ class Opener(Protocol):
 
         Raises ConformanceError where it is broken or of no use.
         """
+        ...
+
+
+@runtime_checkable
+class Seeding(Protocol):
+    """The part of an adapter whose framework draws random numbers of its own."""
+
+    def seeded(self, number: int) -> AbstractContextManager[None]:
+        """Within it, the framework's random numbers begin at `number`; afterwards they go on as before."""
         ...
 
 

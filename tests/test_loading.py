@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
+import torch
 
 from conformance.errors import ConformanceError
 from conformance.loading import from_file, opened
@@ -73,3 +75,40 @@ def test_a_subject_of_no_framework_says_what_is_taken(tmp_path: Path) -> None:
             opened(subject)
     with pytest.raises(ConformanceError, match="unknown adapter"):
         opened(object(), "nothing")
+
+
+RANDOM = """
+import random
+
+import numpy as np
+import torch
+
+at_import = torch.nn.Linear(3, 2)
+drawn = (random.random(), float(np.random.rand()))
+
+
+class Made(torch.nn.Linear):
+    def __init__(self):
+        super().__init__(3, 2)
+"""
+
+
+def test_what_is_random_in_a_file_is_the_same_each_time_and_the_callers_numbers_go_on(tmp_path):
+    (tmp_path / "random_file.py").write_text(RANDOM)
+
+    def loaded(name: str) -> list[float]:
+        found = from_file(tmp_path / "random_file.py", name)
+        return list(found) if name == "drawn" else found.weight.detach().flatten().tolist()
+
+    torch.manual_seed(5)
+    random.seed(5)
+    undisturbed = torch.rand(1).item(), random.random()
+    for name in ("at_import", "Made", "drawn"):
+        torch.manual_seed(6)
+        first = loaded(name)
+        torch.manual_seed(7)
+        assert loaded(name) == first
+    torch.manual_seed(5)
+    random.seed(5)
+    loaded("Made")
+    assert (torch.rand(1).item(), random.random()) == undisturbed

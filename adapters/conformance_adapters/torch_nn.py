@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -299,6 +300,15 @@ class TorchAdapter(FrameworkAdapter):
         from conformance_adapters.torch_live import opened
 
         return opened(subject)
+
+    @contextmanager
+    def seeded(self, number: int) -> Iterator[None]:
+        """torch's generator on the CPU begins at `number`."""
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(number)
+            yield
 
     def start(self) -> Mapping[str, str]:
         """Import torch."""
