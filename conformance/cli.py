@@ -33,7 +33,7 @@ FILES = {
     "markdown": "Markdown, for a pull request or a job's summary",
 }
 
-_SELECTING = ("layer", "adapter", "fixture", "dtype", "mode")  # options of `run` that say what is run
+_SELECTING = ("layer", "adapter", "fixture", "dtype", "mode", "subject")  # options of `run` that say what is run
 _WRITING = (*FILES, "save", "resume")
 
 
@@ -205,7 +205,9 @@ def parser() -> argparse.ArgumentParser:
         "Show again a result that --json wrote, or write it in another form.",
     )
     report.epilog = "Exit code: 0 where it could be shown, whatever it says; 2 for bad usage or input."
-    report.add_argument("result", metavar="RUN", type=Path, help="the JSON file of a run, a check or a diff")
+    report.add_argument(
+        "result", metavar="RUN", type=Path, help="the JSON file of a run, a check or a diff; the folder of a saved run"
+    )
     _files(report)
 
     listing = _command(

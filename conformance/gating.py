@@ -66,12 +66,14 @@ def gate(
 def recorded(path: Path) -> tuple[Run, Outputs]:
     """The run that `--save` or `--json` wrote to `path`, and the outputs that go with it, where they were saved.
 
-    Raises ConformanceError where it is neither.
+    Raises ConformanceError where it is neither, and for a saved run that was interrupted.
     """
 
     if not path.is_dir():
         return read_run(path), lambda case: None
     saved = open_saved(path)
+    if not saved.whole:  # what is missing would count as new, or as gone
+        raise ConformanceError(f"{path} is a run that was interrupted: finish it by `conformance run --resume {path}`")
 
     def output(case: Case) -> NDArray[Any] | None:
         try:

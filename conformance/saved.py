@@ -170,17 +170,21 @@ class Saved:
         self.folder, self.manifest = folder, manifest
 
     @property
+    def whole(self) -> bool:
+        """Whether the run came to its end."""
+        return (self.folder / RUN).is_file()
+
+    @property
     def run(self) -> Run:
         """The whole run; of one that was interrupted, the cases that are saved.
 
         Raises ConformanceError where it is not what a run can be.
         """
-        whole = self.folder / RUN
-        if whole.exists():
-            found = read_file(whole)
+        if self.whole:
+            found = read_file(self.folder / RUN)
             if isinstance(found, Run):
                 return found
-            raise ConformanceError(f"{whole} is no run: run it again with --resume {self.folder}")
+            raise ConformanceError(f"{self.folder / RUN} is no run: run it again with --resume {self.folder}")
         cases = self.cases()
         run = Run(
             environment=self.environment,

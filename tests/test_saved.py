@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 
 from conformance import plan, saved, saving, wire, worker
 from conformance.errors import ConformanceError
+from conformance.gating import recorded
 from conformance.reading import read
 from conformance.run import run
 from conformance.saved import Planned, Saved, open_saved
@@ -246,6 +247,8 @@ def test_an_interrupted_run_goes_on(fixtures, tmp_path):  # noqa: F811
     opened = open_saved(tmp_path / "s")
     assert len(opened.cases()) == 3 == len(read(tmp_path / "s").cases)
     assert len(opened.missing()) == 5
+    assert not opened.whole
+    assert "finish it by `conformance run --resume" in refused(recorded, tmp_path / "s")
     assert sum(opened.run.summary.values()) == 3
     assert lasting(save(given, tmp_path / "s", again=True)) == lasting(whole)
     assert files(tmp_path / "s") == files(tmp_path / "whole")
