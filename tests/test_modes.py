@@ -5,6 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import Executor, Future
 from dataclasses import replace
+from io import StringIO
 
 import numpy as np
 import pytest
@@ -452,3 +453,23 @@ def test_a_problem_says_in_which_modes_it_shows():
     assert told("error", "eager") == ["on f, float32"]
     assert told("error", "jit", "eager") == ["on f, float32, mode jit", "on f, float32"]
     assert told("known-divergence", "jit", "eager") == ["on f, float32, modes eager and jit"]
+
+
+def test_a_matrix_of_every_mode_is_several_tables_of_80_columns():
+    from rich.console import Console
+
+    from conformance.result import Run
+    from conformance_reports.terminal import show
+
+    def made(adapter, mode):
+        case = {"layer": "linear", "fixture": "linear/plain", "subject": "s", "dtype": "float32"}
+        return Case(**case, adapter=adapter, mode=mode, status="conforms")
+
+    listed = [made(adapter, mode) for adapter, modes in MODES.items() for mode in modes]
+    console = Console(width=80, record=True, file=StringIO())
+    show(Run(environment={}, started="", seconds=0, summary={"conforms": len(listed)}, cases=listed), console)
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 80
+    rows = [line.split() for line in lines if line.startswith("linear")]
+    assert len(rows) > 1
+    assert sum(row.count("ok") for row in rows) == len(listed)

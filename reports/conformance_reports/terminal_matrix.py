@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 from rich.cells import cell_len
 from rich.console import RenderableType
@@ -38,6 +39,7 @@ _STYLES = {
 }
 _KNOWN, _VAGUE = "*", "?"
 _FOLD = 7  # the width to which a part of an adapter's name is folded where room is short
+_CUT = 10  # the width to which the fixtures' names may be cut
 _PARTS = {"tensorflow": ("tensor", "flow"), "onnxruntime": ("onnx", "runtime")}  # read better than a blind fold
 
 
@@ -60,8 +62,41 @@ _WAYS = (
 
 
 def drawn(matrix: Matrix, width: int) -> list[RenderableType]:
-    """The table and its legend: the most generous way that fits `width` columns."""
+    """The table and its legend: the most generous way that fits `width` columns.
+
+    Where none fits, even with the fixtures' names cut, there are several tables, each of whole adapters.
+    """
     way = next((w for w in _WAYS if _width(matrix, w) <= width), _WAYS[-1])
+    parts = [matrix]
+    if _width(matrix, way, _CUT) > width:
+        way = _WAYS[-2]
+        parts = list(_split(matrix, width, way))
+    tables: list[RenderableType] = []
+    for part in parts:
+        tables += ["", _table(part, way)] if tables else [_table(part, way)]
+    return [*tables, *_legend(matrix, way, width)]
+
+
+def _split(matrix: Matrix, width: int, way: _Style) -> Iterator[Matrix]:
+    """The matrix in parts that fit, if an adapter by itself does."""
+    taken: list[int] = []
+    for _, group in groupby(range(len(matrix.columns)), key=lambda i: matrix.columns[i].adapter):
+        more = list(group)
+        if taken and _width(_of(matrix, taken + more), way) > width:
+            yield _of(matrix, taken)
+            taken = []
+        taken += more
+    if taken:
+        yield _of(matrix, taken)
+
+
+def _of(matrix: Matrix, positions: Sequence[int]) -> Matrix:
+    """The matrix of some of its columns."""
+    rows = [replace(row, cells=tuple(row.cells[i] for i in positions)) for row in matrix.rows]
+    return replace(matrix, columns=tuple(matrix.columns[i] for i in positions), rows=tuple(rows))
+
+
+def _table(matrix: Matrix, way: _Style) -> Table:
     table = Table(box=None, show_edge=False, pad_edge=False, padding=(0, 0, 0, way.gap), header_style="bold")
     table.add_column("", no_wrap=False)
     for column in matrix.columns:
@@ -69,11 +104,13 @@ def drawn(matrix: Matrix, width: int) -> list[RenderableType]:
         table.add_column(header, justify="right", vertical="bottom")
     for row in matrix.rows:
         table.add_row(Text(visible(row.folder)), *(_cell(c, way) for c in row.cells))
-    return [table, *_legend(matrix, way, width)]
+    return table
 
 
-def _width(matrix: Matrix, way: _Style) -> int:
+def _width(matrix: Matrix, way: _Style, most: int | None = None) -> int:
+    """How wide the table is, its first column no wider than `most`."""
     first = max((cell_len(visible(row.folder)) for row in matrix.rows), default=0)
+    first = first if most is None else min(first, most)
     columns = zip(matrix.columns, zip(*(row.cells for row in matrix.rows), strict=True), strict=True)
     return first + sum(way.gap + _column_width(column, cells, way) for column, cells in columns)
 
