@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -49,32 +49,31 @@ def plan_of(
 
 def parted(saved: Plan, now: Plan) -> str | None:
     """In which respect two plans are not the same, in words; None where they are."""
-    for name in sorted({*saved.versions, *now.versions}):
-        before, here = saved.versions.get(name), now.versions.get(name)
-        if before != here:
-            return f"it was made with {name} {before or 'absent'}, and here is {here or 'none'}"
-    for what, before_all, here_all in (
-        ("fixture", saved.fixtures, now.fixtures),
-        ("adapter", saved.adapters, now.adapters),
-    ):
-        for name in sorted({*before_all, *here_all}):
-            if name not in here_all:
-                return f"it has the {what} {name}, which is not asked for now"
-            if name not in before_all:
-                return f"it does not have the {what} {name}, which is asked for now"
-            if before_all[name] != here_all[name]:
-                changed = "its files" if what == "fixture" else "its known divergences"
-                return f"the {what} {name} is another by now: {changed} were changed"
-    for what, listed, asked in (("dtype", saved.dtypes, now.dtypes), ("mode", saved.modes, now.modes)):
-        if set(listed) != set(asked):
-            return f"it has the {what}s {', '.join(listed)}, and asked for now are {', '.join(asked)}"
-    if set(saved.cases) != set(now.cases):
-        other = sorted(set(saved.cases) ^ set(now.cases), key=lambda p: p.file)[0]
-        whose = "it has a case" if other in set(saved.cases) else "it does not have the case"
-        return (
-            f"{whose} of {other.subject or other.layer} on {other.fixture} in {other.dtype}, unlike what is asked for"
-        )
-    return None
+    return next(_differences(saved, now), None)
+
+
+def _differences(saved: Plan, now: Plan) -> Iterator[str]:
+    """What was asked for, what it is, and what it is done with, in the order in which a reader would want to know."""
+    named = (("adapter", saved.adapters, now.adapters), ("fixture", saved.fixtures, now.fixtures))
+    for what, before, here in named:
+        for name in sorted(before.keys() ^ here.keys()):
+            asked = "which is not asked for now" if name in before else "which is asked for now"
+            yield f"it {'has' if name in before else 'does not have'} the {what} {name}, {asked}"
+    for what, listed, wanted in (("dtype", saved.dtypes, now.dtypes), ("mode", saved.modes, now.modes)):
+        if set(listed) != set(wanted):
+            yield f"it has the {what}s {', '.join(listed)}, and asked for now are {', '.join(wanted)}"
+    for name in sorted(saved.versions.keys() | now.versions.keys()):
+        made, there = saved.versions.get(name), now.versions.get(name)
+        if made != there:
+            made = f"with {name} {made}" if made else f"without {name}"
+            yield f"it was made {made}, and here is {there or 'none'}"
+    for what, before, here in named:
+        changed = "its files" if what == "fixture" else "its known divergences"
+        for name in sorted(n for n in before if before[n] != here.get(n)):
+            yield f"the {what} {name} is another by now: {changed} were changed"
+    for other in sorted(set(saved.cases) ^ set(now.cases), key=lambda p: p.file):
+        whose = "it has a case" if other in saved.cases else "it does not have the case"
+        yield f"{whose} of {other.subject or other.layer} on {other.fixture} in {other.dtype}, unlike what is asked for"
 
 
 @cache

@@ -316,6 +316,35 @@ def test_another_version_of_a_framework_is_refused(fixtures, tmp_path, monkeypat
     save(given, tmp_path / "s")
     versions["numpy"] = "9.2"
     assert "it was made with numpy 9.1, and here is 9.2" in refused(save, given, tmp_path / "s", again=True)
+    monkeypatch.setattr(plan, "_packages", lambda adapters: {"numpy": "9.1", "torch": "2.0"})
+    said = refused(save, given, tmp_path / "s", again=True)
+    assert "it was made without torch, and here is 2.0;" in said
+    monkeypatch.setattr(plan, "_packages", lambda adapters: {"frame": "1.5"})
+    save(given, tmp_path / "t")
+    monkeypatch.setattr(plan, "_packages", lambda adapters: {})
+    assert "it was made with frame 1.5, and here is none;" in refused(save, given, tmp_path / "t", again=True)
+
+
+def test_another_adapter_is_said_before_its_version(fixtures, tmp_path, monkeypatch):  # noqa: F811
+    given = fixtures()
+    save(given, tmp_path / "s")
+    made = Saving.again(tmp_path / "s")
+    said = refused(run, given, ["onnxruntime"], executor=Here(), saving=made)
+    made.close()
+    assert "it has the adapter frame, which is not asked for now" in said
+
+
+def test_a_package_may_bring_a_module_of_another_name(monkeypatch):
+    adapter = type("Gpu", (), {"requires": ("onnxruntime.capi", "a_module_that_is_not_there")})()
+
+    def version(name):
+        if name == "onnxruntime-gpu":
+            return "1.31"
+        raise plan.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(plan.metadata, "version", version)
+    monkeypatch.setattr(plan, "_brought", lambda: {"onnxruntime": ["onnxruntime-gpu"]})
+    assert plan._packages([adapter]) == {"onnxruntime-gpu": "1.31"}
 
 
 def test_a_fixture_whose_files_changed_is_refused(fixtures, tmp_path):  # noqa: F811
