@@ -15,7 +15,6 @@ import queue
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -28,6 +27,7 @@ from typing import Any
 from conformance import wire
 from conformance.adapter import Adapter, load
 from conformance.errors import ConformanceError, Unsupported
+from conformance.scratch import Scratch
 from conformance.trace import Request, Trace
 
 _LAST_LINES, _LAST_BYTES = 5, 2**16
@@ -216,7 +216,7 @@ class Workers(Executor):
         self._threads: dict[str, ThreadPoolExecutor] = {}
         self._waiting: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._folder = tempfile.TemporaryDirectory(prefix="conformance-")
+        self._folder = Scratch()
         self._workers: dict[str, _Worker] = {}
         self._count = 0
         self._ended = False
@@ -246,7 +246,7 @@ class Workers(Executor):
     def _answered(self, adapter: str, request: Request) -> Trace:
         with self._lock:
             self._count += 1
-            asked = Path(self._folder.name, f"{adapter}-{self._count}.request")
+            asked = self._folder.path / f"{adapter}-{self._count}.request"
         answer = asked.with_suffix(".trace")
         wire.save_request(asked, request)
         worker = self._worker(adapter)
@@ -268,7 +268,7 @@ class Workers(Executor):
                 raise WorkerFailed("error", "the workers were shut down")
             worker = self._workers.get(adapter)
             if worker is None:
-                worker = self._workers[adapter] = _Worker(adapter, Path(self._folder.name), self._python, self._cores)
+                worker = self._workers[adapter] = _Worker(adapter, self._folder.path, self._python, self._cores)
             return worker
 
     def dismiss(self, adapter: str) -> None:
