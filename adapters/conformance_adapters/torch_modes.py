@@ -123,7 +123,7 @@ def _model(subject: TorchSubject) -> bytes:
                 input_names=list(subject.inputs),
                 dynamo=False,
             )
-        except (torch.onnx.errors.OnnxExporterError, AssertionError) as error:
+        except (torch.onnx.errors.OnnxExporterError, AssertionError, ValueError) as error:
             if not _REFUSAL.search(str(error)):
                 raise
             raise Unsupported(f"{subject.name}: torch.onnx.export: {str(error).splitlines()[0]}") from error

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -343,8 +345,11 @@ class TorchAdapter(FrameworkAdapter):
     def run(self, request: Request) -> Trace:
         """As every adapter; raises Unsupported where PyTorch has no kernel for the dtype."""
         try:
-            return super().run(request)
+            trace = super().run(request)
         except RuntimeError as error:  # NotImplementedError is one
             if re.search("not implemented|dtypes? not supported", str(error)):
                 raise Unsupported(f"{request.subject}: {str(error).splitlines()[0]}") from error
             raise
+        if request.mode != ONNX:
+            return trace
+        return replace(trace, environment={**trace.environment, "onnxruntime": version("onnxruntime")})
