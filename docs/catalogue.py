@@ -55,7 +55,7 @@ def pages(root: Path) -> Iterator[tuple[Path, str]]:
     """Each page with the text that it should have."""
     yield root / "docs" / "conventions.md", "\n".join(conventions_page()) + "\n"
     yield root / "docs" / "divergences.md", "\n".join(divergences_page()) + "\n"
-    head = ["# Command reference", "", _MADE.format("conformance/cli.py"), ""]
+    head = ["# Command reference", "", _MADE.format("conformance/options.py"), ""]
     yield root / "docs" / "commands.md", "\n".join([*head, *commands_page()]) + "\n"
     readme = root / "README.md"
     before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)

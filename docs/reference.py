@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Iterator
 
-from conformance.cli import parser
+from conformance.options import parser
 
 WIDTH = 100  # of a usage; the terminal's would differ from one machine to the next
 PAGES = {"report": "report.md#conformance-report"}  # where a command's page is not of its name alone

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pages import PAGES, ROOT, Reader, blocks, comparable
 
-from conformance.cli import LISTS, parser
+from conformance.options import LISTS, parser
 
 COMMANDS: dict[str, argparse.ArgumentParser] = next(
     a.choices for a in parser()._actions if isinstance(a, argparse._SubParsersAction)

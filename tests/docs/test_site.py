@@ -141,7 +141,7 @@ def test_only_what_is_read_is_published(site: Path) -> None:
         ("new.md", "# New\n", 'not included in the "nav"'),
         ("run.md", "\n[there](nowhere.md)\n", "'nowhere.md'"),
         ("run.md", "\n[there](report.md#nowhere)\n", "anchor '#nowhere'"),
-        ("run.md", "\n[there](../conformance/cli.py)\n", "'../conformance/cli.py'"),
+        ("run.md", "\n[there](../conformance/options.py)\n", "'../conformance/options.py'"),
         ("run.md", "\n![a run](images/none.png)\n", "'images/none.png'"),
         ("../README.md", "\n[there](docs/nowhere.md)\n", "'nowhere.md'"),
     ],
