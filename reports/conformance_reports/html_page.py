@@ -20,7 +20,7 @@ from conformance_reports.histogram import histogram, spread
 from conformance_reports.html_filter import groups, left
 from conformance_reports.matrix import Cell, cell_text, matrix
 from conformance_reports.problem import problems
-from conformance_reports.step_view import levels, views
+from conformance_reports.step_view import feeds_back, levels, views
 
 _SECTIONS = (
     ("diverges", "What diverges", ("diverges", "stale-divergence")),
@@ -98,6 +98,7 @@ def templates() -> Environment:
         "anchor": _anchor,
         "warmth": _warmth,
         "levels": levels,
+        "feeds_back": feeds_back,
         "histogram": lambda counts: histogram(tuple(counts)),
         "spread": spread,
         "reproduction": reproduction,

@@ -173,8 +173,21 @@ class StepView:
     def source(self) -> str:
         """What the oracle's values were computed from."""
         if self.sample.figure == "isolated":
-            return "The oracle computed them from what was observed before this step"
-        return "The oracle computed them from the inputs"
+            return "The oracle's are what this step should give for the values that the subject itself had before it"
+        return "The oracle's are computed from the inputs on"
+
+    @property
+    def tolerance(self) -> float | None:
+        """One tolerance at the worst element; None where it is right, or not finite."""
+        flat = 0
+        whole = iter(self.worst)
+        for size, length in zip(self.sample.size, self.sample.shape, strict=True):
+            flat = flat * size + (next(whole) if length > 1 else 0)
+        oracle, observed, difference = (
+            float(values[flat]) for values in (self.sample.oracle, self.sample.observed, self.sample.difference)
+        )
+        error = abs(observed - oracle)
+        return error / abs(difference) if difference and math.isfinite(error) and math.isfinite(difference) else None
 
 
 def difference_shade(difference: float) -> str:
@@ -225,3 +238,13 @@ def levels(case: Case) -> list[list[StepResult]]:
         depth[step.name] = 1 + max((depth.get(name, 0) for name in step.reads), default=0)
         rows.setdefault(depth[step.name], []).append(step)
     return [rows[level] for level in sorted(rows)]
+
+
+def feeds_back(case: Case) -> bool:
+    """Whether an error goes from the step at fault to one that does not come after it: through a later time step."""
+    after = {case.culprit}
+    for step in case.steps:
+        if after.intersection(step.reads):
+            after.add(step.name)
+    read = any(step.reads for step in case.steps)
+    return read and any(step.status == "propagated" and step.name not in after for step in case.steps)

@@ -89,14 +89,15 @@ def _culprit(case: Case) -> str:
         said = f"step `{step.name}` is at fault, and nothing on the tape holds its values"
     else:
         subject = f"step `{step.name}`" if step.found else f"the tensor closest to step `{step.name}`"
-        where = f", at {place(step, worst.at)}" if worst.at else ""
+        where = f" at {place(step, worst.at)}" if worst.at else ""
+        greatest = f"; the greatest error is {figure(worst.max_abs)} absolute"
         if not math.isfinite(float(worst.max_abs)):
-            said = f"{subject} has an infinity or NaN that does not belong there, or lacks one that does{where}"
+            said = f"{subject} has an infinity or NaN that does not belong there, or lacks one that does,{where}"
+            said = said if where else said.removesuffix(",")
         elif not math.isfinite(worst.tolerances):
-            said = f"{subject} is off where rounding explains nothing: {figure(worst.max_abs)} absolute{where}"
+            said = f"{subject} is off{where}, where rounding explains nothing{greatest}"
         else:
-            off = f"{figure(worst.tolerances, 2)} tolerances: {figure(worst.max_abs)} absolute"
-            said = f"{subject} is off by {off}{where}"
+            said = f"{subject} is off by {figure(worst.tolerances, 2)} tolerances{where}{greatest}"
         if step.isolated is not None and step.isolated.tolerances <= 1 < worst.tolerances:
             said += "; by itself it conforms, so this adds up over the steps before it"
     if case.culprit_until:
@@ -129,7 +130,7 @@ def remark(finding: Finding) -> str:
     """What a finding's values and formulas leave to say: where others have seen it, if anywhere. A finding of no
     formula, or that is but a hint, has its sentence."""
     if finding.formula and finding.explains:
-        return f"seen: {finding.seen}" if finding.seen else ""
+        return f"seen elsewhere: {finding.seen}" if finding.seen else ""
     return finding.sentence
 
 

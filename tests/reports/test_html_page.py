@@ -162,12 +162,12 @@ def test_what_diverges_comes_before_the_cases_with_its_cause(page: Page) -> None
     assert len(articles) == 2  # one for each adapter, over both dtypes
     assert articles[0].startswith("diverges-fixture/self on keras-jax")
     assert (
-        "In float32, step scaled is off by 3.1e5 tolerances: 2.31 absolute, at batch 0 head 3 query 1 key 2"
-        in articles[0]
+        "In float32, step scaled is off by 3.1e5 tolerances at batch 0 head 3 query 1 key 2; "
+        "the greatest error is 2.31 absolute" in articles[0]
     )
     here, there = "1 scaled = scores", "1/sqrt(head_dim) scaled = scores / sqrt(head_dim)"
     assert f"attention.scale {here} {there} scaled" in articles[0]
-    assert "seen: tutorial layers. No value here tells it from attention.softcap = 7." in articles[0]
+    assert "Seen elsewhere: tutorial layers. No value here tells it from attention.softcap = 7." in articles[0]
     assert (
         "conformance run --fixture diverges-fixture/self --adapter keras-jax --dtype float32 --dtype float64"
         in articles[0]

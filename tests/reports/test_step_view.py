@@ -10,7 +10,7 @@ from sample_runs import case, deviation, run_of, step
 from conformance.result import HISTOGRAM, Case, Sample, StepResult
 from conformance_reports.histogram import histogram, spread
 from conformance_reports.reproduction import command, script
-from conformance_reports.step_view import StepView, levels, views
+from conformance_reports.step_view import StepView, feeds_back, levels, views
 
 
 def sample(shape: list[int], values: np.ndarray, differences: np.ndarray, start: list[int] | None = None) -> Sample:
@@ -135,6 +135,23 @@ def test_steps_stand_after_what_they_read():
     ]
     # a file of before there was `reads`: one after the other
     assert [[s.name for s in level] for level in levels(case(steps=[step("a", 0.1), step("b", 0.1)]))] == [["a"], ["b"]]
+
+
+def test_an_error_that_comes_round_again_is_told_from_one_that_goes_on():
+    def flowing(*statuses: str) -> Case:
+        names = ("input_gate", "forget_gate", "cell")
+        reads = ([], [], ["input_gate", "forget_gate"])
+        steps = [step(n, 9.0, s, reads=r) for n, s, r in zip(names, statuses, reads, strict=True)]
+        return case("diverges", steps=steps, culprit="forget_gate")
+
+    assert feeds_back(flowing("propagated", "diverges", "propagated"))
+    assert not feeds_back(flowing("conforms", "diverges", "propagated"))
+
+
+def test_one_tolerance_is_told_at_the_worst_element():
+    values = np.array([[1.0, 2.0], [3.0, 4.0]])  # observed: one more
+    assert view(sample([2, 2], values, np.array([[0.5, 1.0], [4.0, 2.0]])), "a b", (1, 0)).tolerance == 0.25
+    assert view(sample([2, 2], values, np.zeros((2, 2))), "a b", (1, 0)).tolerance is None
 
 
 # -- the histogram ----------------------------------------------------------------------------------------------

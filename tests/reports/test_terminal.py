@@ -101,14 +101,17 @@ def test_a_divergence_is_told_in_words_with_its_cause_and_what_to_do() -> None:
     lines = shown(run_of(case("diverges", 3.1e5)))
     text = " ".join(lines.split())
     assert "DIVERGES multi-head-attention/self on torch, float32" in text
-    assert "step `scaled` is off by 3.1e5 tolerances: 2.31 absolute, at batch 0 head 3 query 1 key 2" in text
+    assert (
+        "step `scaled` is off by 3.1e5 tolerances at batch 0 head 3 query 1 key 2; the greatest error is 2.31 absolute"
+        in text
+    )
     assert "by itself it conforms" not in text
     assert "found on the tape as `aten.bmm.default`, operation 23, held as batch query key head" in text
     assert (
         "  because `attention.scale = 1`, where the layer has 1/sqrt(head_dim)\n"
         "    here:      scaled = scores\n"
         "    the layer: scaled = scores / sqrt(head_dim)\n"
-        "    seen: tutorial layers\n"
+        "    seen elsewhere: tutorial layers\n"
     ) in lines
     assert "the scores are not divided" not in text  # the formulas say it
     assert "no value here tells it from attention.softcap = 7" in text
@@ -178,7 +181,7 @@ def test_what_only_adds_up_is_not_blamed_on_the_step_itself() -> None:
     ("told", "said"),
     [
         (deviation("inf", "inf"), "has an infinity or NaN that does not belong there"),
-        (deviation("inf", 0.5), "is off where rounding explains nothing: 0.5 absolute"),
+        (deviation("inf", 0.5), "where rounding explains nothing; the greatest error is 0.5 absolute"),
     ],
 )
 def test_infinite_ratios_are_said_in_words(told: object, said: str) -> None:
