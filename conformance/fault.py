@@ -361,10 +361,13 @@ class FaultSearch:
         others: list[Mapping[str, Any]] = []
         precision = any(precisions(keyword) for keyword in fault.conventions)
         tried = Round(precision=True) if precision else Round(known=len(fault.conventions) == 1, pairs=True)
+        depth = 1 + len(fault.rest)
+        # Once more: where the canonical step had been found too, that was an exception, and is none any more.
+        own = self._try(fault.number, fault.conventions, depth, NAMED) or fault
         for variant in self.variants(fault.number, tried):
             if variant != fault.conventions and len(variant) == len(fault.conventions):
-                other = self._try(fault.number, variant, 1 + len(fault.rest), NAMED)
-                if other is not None and other.rank[:5] == fault.rank[:5]:
+                other = self._try(fault.number, variant, depth, NAMED)
+                if other is not None and other.rank[:5] == own.rank[:5]:
                     others.append(variant)
         return others
 

@@ -19,7 +19,7 @@ from conformance.precision import PRECISIONS
 from conformance.rounding import RoundedArray
 from conformance.sample import with_samples
 from conformance.storage import stored_narrower
-from conformance.unnamed import require_shape
+from conformance.unnamed import another_shape, require_shape
 from conformance.variants import MISMATCH, PRECISION, asked, layer_at, said
 from conformance.walk import Placed, observed_values
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from conformance.trace import Trace
 
 Rerun = Callable[[], tuple[Flow, "Trace"]]
+
+ANOTHER_SHAPE = "another-shape"
+"""The flag of a step whose tensor has not the step's shape."""
 
 
 @dataclass(frozen=True)
@@ -167,10 +170,11 @@ def _judged(flow: Flow, trace: Trace, placed: Mapping[str, Placed], model: Round
         reads = tuple(dict.fromkeys(name for name in step.reads.values() if name in placed))
         if at.found is None:
             status = "diverges" if at.faulty else "not-observed"
-            steps.append(JudgedStep(step.name, axes, status, (), None, None, at.isolated, None, reads))
+            flags = _shape_flags(at, value)
+            steps.append(JudgedStep(step.name, axes, status, flags, None, None, at.isolated, None, reads))
             continue
         plain = step.name == flow.output
-        if plain:
+        if plain and not any(p.conventions for p in placed.values()):  # another shape has a cause, or is no such layer
             require_shape(flow, trace.output.shape, value.shape)
         accumulated = compare(value, trace.output if plain else at.found.array)
         assert at.isolated is not None
@@ -181,9 +185,14 @@ def _judged(flow: Flow, trace: Trace, placed: Mapping[str, Placed], model: Round
         else:
             status = "conforms" if informative(value) else "uninformative"
         described = at.found.view.describe(axes.split())
-        flags, told = at.found.flags, (at.isolated, accumulated)
+        flags, told = (*at.found.flags, *_shape_flags(at, value)), (at.isolated, accumulated)
         steps.append(JudgedStep(step.name, axes, status, flags, at.found, described, *told, reads))
     return steps
+
+
+def _shape_flags(at: Placed, expected: RoundedArray) -> tuple[str, ...]:
+    seen = at.stand_in if at.stand_in is not None or at.found is None else at.found.array
+    return (ANOTHER_SHAPE,) if seen is not None and seen.shape != expected.shape else ()
 
 
 def _possible(flow: Flow, trace: Trace, placed: Mapping[str, Placed], precision: Precision) -> bool:
@@ -216,7 +225,12 @@ def _verdict(
         # Every step is right by itself. Either errors add up beyond what independence explains, or the
         # plain run, whose output this is, does not compute what the watched run does.
         culprit = next(s.name for s in steps if s.status == "propagated")
-    message = _two_runs(flow, trace, model, mode) if culprit is not None else None
+    message = None
+    if ANOTHER_SHAPE in output.flags:
+        *_, (_, expected) = flow.run(model)
+        message = another_shape(flow, trace.output.shape, expected.shape)
+    elif culprit is not None:
+        message = _two_runs(flow, trace, model, mode)
     if culprit is not None:
         status = "diverges"
     elif output.status in ("uninformative", "inconclusive"):

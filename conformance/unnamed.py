@@ -86,7 +86,6 @@ class UnnamedFault:
                 # A tensor that is much further off than the output that comes of it is not the step.
                 if hinted or compare(expected, found.array).ratio <= _MUCH * at_output:
                     return Fault(number, carry(found.array, self.model), found, {}, number, False)
-        require_shape(self.flow, self.walk.result.shape, output.shape)
         found = Found.whole(self.walk.result)
         return Fault(last, carry(self.walk.result, self.model), found, {}, last, pending == [last])
 
@@ -103,8 +102,13 @@ class UnnamedFault:
 def require_shape(flow: Flow, seen: tuple[int, ...], expected: tuple[int, ...]) -> None:
     """Raise ConformanceError where an output has not the layer's shape."""
     if seen != expected:
-        axes = flow.layer.axes(flow.steps[-1])
-        raise ConformanceError(f"the output is {_by(seen)}, but {flow.layer.name} gives {_by(expected)} ({axes})")
+        raise ConformanceError(another_shape(flow, seen, expected))
+
+
+def another_shape(flow: Flow, seen: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    """What to say where they differ."""
+    axes = flow.layer.axes(flow.steps[-1])
+    return f"the output is {_by(seen)}, but {flow.layer.name} gives {_by(expected)} ({axes})"
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -294,6 +294,14 @@ def flip(convention: Convention, value: str, text: str) -> bool:
     return same(made, v["convolved"])
 
 
+def padding(convention: Convention, value: str, text: str) -> bool:
+    asked = value == convention.canonical  # whatever the config has
+    v = convolution({convention.keyword: value}, normal(6, 6, 3, 2), padding=[[1, 2], [1, 2]] if asked else "valid")
+    total = 7 - (7 - 6 + 1) if value.startswith("same") else 0
+    pair = evaluated(sides(text)[1].replace(convention.canonical, "1, 2"), total=total, extent=6)
+    return same(np.pad(v["x"], [(0, 0), pair, pair, (0, 0)]), v["padded"])
+
+
 def same_padding(convention: Convention, value: str, text: str) -> bool:
     v = convolution({convention.keyword: value}, normal(6, 6, 3, 2), padding="same-upper")
     total = 7 - (7 - 6 + 1)  # as many outputs as inputs
@@ -356,6 +364,7 @@ CHECKS: dict[str, Check] = {
     "linear.kernel-orientation": orientation,
     "arithmetic.precision": precision,
     "conv.flip": flip,
+    "conv.padding": padding,
     "conv.same-padding": same_padding,
     "conv.groups": channel_groups,
     "conv.kernel-layout": kernel_layout,

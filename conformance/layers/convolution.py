@@ -66,11 +66,15 @@ def padded(
     padding: Padding,
     dilation: int,
     *,
+    conv_padding: str = "<config>",
     conv_same_padding: str = "<config>",
 ) -> Float[Array, "batch *padded in"]:
     axes = x.ndim - 2
-    if conv_same_padding != "<config>" and isinstance(padding, str) and padding.startswith("same"):
+    same = isinstance(padding, str) and padding.startswith("same")
+    if conv_same_padding != "<config>" and same:
         padding = conv_same_padding
+    elif conv_padding == "valid" or (conv_padding != "<config>" and not same):
+        padding = conv_padding
     pairs = margins(padding, x.shape[1:-1], kernel.shape[:axes], per_axis(strides, axes), per_axis(dilation, axes))
     return np.pad(x, [(0, 0), *pairs, (0, 0)]) if any(map(any, pairs)) else x
 

@@ -91,7 +91,9 @@ def _culprit(case: Case) -> str:
         subject = f"step `{step.name}`" if step.found else f"the tensor closest to step `{step.name}`"
         where = f" at {place(step, worst.at)}" if worst.at else ""
         greatest = f"; the greatest error is {figure(worst.max_abs)} absolute"
-        if not math.isfinite(float(worst.max_abs)):
+        if "another-shape" in step.flags:
+            said = f"{subject} has another shape"
+        elif not math.isfinite(float(worst.max_abs)):
             said = f"{subject} has an infinity or NaN that does not belong there, or lacks one that does,{where}"
             said = said if where else said.removesuffix(",")
         elif not math.isfinite(worst.tolerances):

@@ -126,6 +126,7 @@ NAMED_IN_CONFIG = {
     "attention_causal_alignment": "causal",
     "rope_base": "base",
     "rope_pairing": "pairing",
+    "conv_padding": "padding",
     "conv_same_padding": "padding",
 }
 

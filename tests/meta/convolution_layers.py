@@ -93,6 +93,18 @@ def ConvolutionPaddedOnBothSides(w: Weights, c: Config) -> Call:
     ).permute(0, 2, 3, 1)
 
 
+@FAULTS.plant(CONVOLUTION, "padded", {"conv.padding": "valid"})
+def ConvolutionNotPadded(w: Weights, c: Config) -> Call:
+    """The output is smaller than it should be."""
+    return lambda x: convolve(w, x, (0, 0, 0, 0), stride=2)
+
+
+@FAULTS.plant(GROUPED_CONVOLUTION, "padded", {"conv.padding": "same-upper"})
+def ConvolutionPaddedUnasked(w: Weights, c: Config) -> Call:
+    """The output is larger than it should be."""
+    return lambda x: convolve(w, x, (1, 1, 1, 1), groups=2)
+
+
 @FAULTS.plant(CONVOLUTION, "convolved", {"conv.kernel-layout": "transposed-spatial"})
 def ConvolutionKernelTransposed(w: Weights, c: Config) -> Call:
     """Height and width of the kernel swapped, as a MATLAB file read through HDF5 has them."""

@@ -189,6 +189,11 @@ def test_infinite_ratios_are_said_in_words(told: object, said: str) -> None:
     assert said in shown(run_of(case("diverges", steps=steps)), width=200)
 
 
+def test_another_shape_is_said_in_words() -> None:
+    steps = [step("scaled", 1.0, "diverges", isolated=deviation("inf", "inf"), flags=["another-shape"])]
+    assert "step `scaled` has another shape" in shown(run_of(case("diverges", steps=steps)), width=200)
+
+
 @pytest.mark.parametrize("status", ["crashed", "timeout", "error", "stale-divergence"])
 def test_failures_show_their_message_and_how_to_run_them_again(status: str) -> None:
     text = shown(run_of(case(status)))
