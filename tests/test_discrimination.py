@@ -135,7 +135,9 @@ def test_the_list_fits_the_screen_and_counts(monkeypatch):
     assert max(map(len, lines)) <= 80
     assert lines[0] == "conv2d"
     count = " ".join(lines[-2:])
-    assert count.startswith(f"{len(TABLE) - len(NOT_EXPRESSED)} of {len(TABLE)} variants of 8 layers")
+    assert count.startswith(
+        f"{len(TABLE) - len(NOT_EXPRESSED)} of {len(TABLE)} variants of {len({s.layer for s in TABLE})} layers"
+    )
     cap = lines.index(" attention.softcap, seen first at softcapped")
     assert lines[cap + 1].split()[::2] == ["after-mask", "multi-head-attention/softcap"]
     assert float(lines[cap + 1].split()[1]) > ENOUGH

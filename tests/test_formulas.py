@@ -13,6 +13,7 @@ import pytest
 from conformance.conventions import Convention, conventions
 from conformance.flow import Flow
 from conformance.layers import get_layer, layer_names
+from formula_normalization import CHECKS as NORMALIZATION
 from formula_notation import FUNCTIONS, evaluated, same, sides, sigmoid
 
 ALL = conventions()
@@ -360,6 +361,7 @@ CHECKS: dict[str, Check] = {
     "norm.epsilon-placement": step_of(layer_norm),
     "norm.variance": step_of(layer_norm),
     "norm.axes": norm_axes,
+    **NORMALIZATION,
     "gelu.approximation": gelu,
     "linear.kernel-orientation": orientation,
     "arithmetic.precision": precision,

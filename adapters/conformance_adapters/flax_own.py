@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen, nnx
 
 from conformance.errors import Unsupported
-from conformance_adapters import flax_layers, flax_lstm, jax_attention
+from conformance_adapters import flax_layers, flax_lstm, flax_normalization, jax_attention
 
 if TYPE_CHECKING:
     from conformance_adapters.jax_subject import FlaxSubject
@@ -94,6 +94,10 @@ def _layer_norm(module: Any, given: Given) -> dict[str, Any]:
     if module.axis_name is not None:
         raise Unsupported(f"its statistics are shared between devices (axis_name={module.axis_name!r})")
     return {"axes": count, "epsilon": float(module.epsilon)}
+
+
+def _rms_norm(module: Any, given: Given) -> dict[str, Any]:
+    return flax_normalization.rms_config(module)
 
 
 def _layer_norm_inputs(module: Any, given: Given) -> dict[str, Any]:
@@ -216,6 +220,8 @@ _OWN: dict[type, OwnModule] = {
     linen.Dense: OwnModule(flax_layers.LinenDense, _no_config, _first),
     nnx.LayerNorm: OwnModule(flax_layers.NnxLayerNorm, _layer_norm, _layer_norm_inputs),
     linen.LayerNorm: OwnModule(flax_layers.LinenLayerNorm, _layer_norm, _layer_norm_inputs),
+    nnx.RMSNorm: OwnModule(flax_normalization.NnxRMSNorm, _rms_norm, _layer_norm_inputs),
+    linen.RMSNorm: OwnModule(flax_normalization.LinenRMSNorm, _rms_norm, _layer_norm_inputs),
     nnx.Conv: OwnModule(flax_layers.NnxConv, _convolution, _convolution_inputs),
     linen.Conv: OwnModule(flax_layers.LinenConv, _convolution, _convolution_inputs),
     nnx.MultiHeadAttention: OwnModule(jax_attention.NnxMultiHeadAttention, _attention, _attention_inputs),

@@ -27,6 +27,7 @@ from conformance_adapters.keras_attention import (
 from conformance_adapters.keras_convolution import Conv2D, PaddedConv2D
 from conformance_adapters.keras_elementary import Dense, Gelu, LayerNormalization, Softmax
 from conformance_adapters.keras_modes import run_jitted
+from conformance_adapters.keras_normalization import SUBJECTS as NORMALIZATION
 from conformance_adapters.keras_recurrent import LSTM
 from conformance_adapters.keras_subject import KerasSubject, to_numpy
 from conformance_adapters.subject import FrameworkAdapter
@@ -47,6 +48,7 @@ SUBJECTS: tuple[type[KerasSubject], ...] = (
     DotProductAttention,
     Dense,
     LayerNormalization,
+    *NORMALIZATION,
     Softmax,
     Gelu,
     LSTM,

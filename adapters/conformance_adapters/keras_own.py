@@ -15,6 +15,7 @@ from conformance.errors import ConformanceError, Unsupported
 from conformance_adapters.keras_attention import GroupQueryAttention, MultiHeadAttention
 from conformance_adapters.keras_convolution import Conv2D
 from conformance_adapters.keras_layers import Dense, LayerNormalization, Softmax
+from conformance_adapters.keras_normalization import RMSNormalization
 from conformance_adapters.keras_recurrent import LSTM
 from conformance_adapters.keras_siblings import Attention, GeluActivation, SoftmaxActivation
 from conformance_adapters.keras_subject import KerasSubject, seen_as, to_numpy
@@ -240,6 +241,7 @@ def _layers() -> Mapping[type, OwnLayer]:
     return {
         layers.Dense: OwnLayer(Dense, lambda layer: {}, _x),
         layers.LayerNormalization: OwnLayer(LayerNormalization, _layer_norm, _x),
+        layers.RMSNormalization: OwnLayer(RMSNormalization, RMSNormalization.read_config, _x),
         layers.Softmax: OwnLayer(Softmax, _softmax, _x),
         layers.Conv2D: OwnLayer(Conv2D, _conv2d, _x),
         layers.LSTM: OwnLayer(LSTM, _lstm, _states),

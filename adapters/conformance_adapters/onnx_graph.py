@@ -129,12 +129,18 @@ class Graph:
             helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
             for n, a in self.inputs.items()
         ]
+        # The inliner knows the types of inputs, and of initializers only where they are told.
+        told = [
+            helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+            for n, a in self.initializers.items()
+        ]
         graph = helper.make_graph(
             [n.made(observed) for n in self.nodes if observed or not n.probe],
             "subject",
             fed,
             [self._value(output)],
             [numpy_helper.from_array(a, n) for n, a in self.initializers.items()],
+            value_info=told if inlined else [],
         )
         opsets = [helper.make_opsetid("", opset()), helper.make_opsetid("com.microsoft", 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)

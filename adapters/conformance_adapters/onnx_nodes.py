@@ -326,9 +326,12 @@ def operators(wiring: Wiring) -> list[Operator]:
     """Every operator of a known layer in the graph, in the order of its first node."""
     from conformance_adapters.onnx_attention_nodes import ATTENTION
     from conformance_adapters.onnx_gelu_nodes import GELU
+    from conformance_adapters.onnx_normalization_nodes import NORMALIZATION
     from conformance_adapters.onnx_rotary_nodes import ROTARY
 
-    known = {kind: operator for operator in (*_PLAIN, *GELU, *ATTENTION, *ROTARY) for kind in operator.kinds}
+    known = {
+        kind: operator for operator in (*_PLAIN, *GELU, *ATTENTION, *NORMALIZATION, *ROTARY) for kind in operator.kinds
+    }
     found = []
     for node in wiring.model.graph.node:
         domain = "" if node.domain == "ai.onnx" else node.domain

@@ -245,9 +245,10 @@ class OnnxRuntimeAdapter(FrameworkAdapter):
     def table(self) -> Sequence[type[Subject]]:
         """The subjects, imported when they are asked for: `list` names adapters and needs none."""
         from conformance_adapters.onnx_attention import SUBJECTS
+        from conformance_adapters.onnx_normalization import SUBJECTS as NORMALIZATION
         from conformance_adapters.onnx_rotary import SUBJECTS as ROTARY
 
-        return (*SUBJECTS, *ROTARY, MatMulAdd, Gemm, LayerNormalization, Softmax, Gelu, Lstm, Conv)
+        return (*SUBJECTS, *ROTARY, MatMulAdd, Gemm, LayerNormalization, *NORMALIZATION, Softmax, Gelu, Lstm, Conv)
 
     def owns(self, subject: Any) -> bool:
         """The Path of a `.onnx` file, an onnx.ModelProto or an InferenceSession."""

@@ -178,7 +178,7 @@ def _wanted(module: nn.Module) -> Argument | None:
         return Argument("", (2, 5), "int64", module.num_embeddings)
     if isinstance(module, nn.modules.conv._ConvNd):
         return Argument("", (2, module.in_channels, *(11, 13, 7)[: len(module.kernel_size)]))
-    if isinstance(module, nn.LayerNorm):
+    if isinstance(module, nn.LayerNorm | nn.RMSNorm):
         return Argument("", (2, 5, *module.normalized_shape))
     for kind, width in ((nn.Linear, "in_features"), (nn.MultiheadAttention, "embed_dim"), (nn.RNNBase, "input_size")):
         if isinstance(module, kind):

@@ -287,8 +287,9 @@ class TorchAdapter(FrameworkAdapter):
     def table(self) -> Sequence[type[Subject]]:
         """The subjects, imported when they are asked for: `list` names adapters and needs none."""
         from conformance_adapters.torch_attention import SUBJECTS
+        from conformance_adapters.torch_normalization import SUBJECTS as NORMALIZATION
 
-        return (*SUBJECTS, Linear, LayerNorm, Softmax, Gelu, Lstm, Conv2d, PaddedConv2d)
+        return (*SUBJECTS, Linear, LayerNorm, *NORMALIZATION, Softmax, Gelu, Lstm, Conv2d, PaddedConv2d)
 
     def owns(self, subject: Any) -> bool:
         """A module, an exported program or its file."""

@@ -13,6 +13,7 @@ from torch import nn
 
 from conformance.errors import Unsupported
 from conformance.trace import Request
+from conformance_adapters import torch_normalization
 from conformance_adapters.torch_attention import MultiheadAttention
 from conformance_adapters.torch_nn import Conv2d, Gelu, LayerNorm, Linear, Lstm, Softmax
 from conformance_adapters.torch_subject import TorchSubject
@@ -148,6 +149,7 @@ _OWN: Mapping[type[nn.Module], OwnModule] = {
     nn.LayerNorm: OwnModule(
         LayerNorm, lambda module: {"axes": len(module.normalized_shape), "epsilon": module.eps}, _x
     ),
+    nn.RMSNorm: OwnModule(torch_normalization.RMSNorm, torch_normalization.RMSNorm.read_config, _x),
     nn.Softmax: OwnModule(Softmax, _softmax, _x),
     nn.GELU: OwnModule(Gelu, lambda module: {"approximation": module.approximate}, _x),
     nn.Conv2d: OwnModule(Conv2d, _conv2d, _channels_last),

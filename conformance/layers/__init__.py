@@ -17,6 +17,7 @@ _FAMILIES = {
     "linear": "linear",
     "softmax": "softmax",
     "layer_norm": "normalization",
+    "rms_norm": "normalization",
     "gelu": "activation",
     "lstm": "recurrent",
     "conv2d": "convolution",

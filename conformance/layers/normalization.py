@@ -1,4 +1,4 @@
-"""Normalisation: subtract a mean, divide by a standard deviation, scale and shift."""
+"""Normalisation of each sample: divide by a standard deviation or a root mean square, scale and shift."""
 
 from __future__ import annotations
 
@@ -44,6 +44,16 @@ def variance(
     return population * (n / (n - 1) if n > 1 else np.nan)
 
 
+def divisor(variance: Array, epsilon: float, norm_epsilon: float | str, norm_epsilon_placement: str) -> Array:
+    """What is divided by: sqrt(variance + epsilon), or what the conventions say instead. Any axes."""
+    small = epsilon if norm_epsilon == "<config>" else float(norm_epsilon)
+    if norm_epsilon_placement == "outside-sqrt":
+        return np.sqrt(variance) + small
+    if norm_epsilon_placement == "max":
+        return np.sqrt(np.maximum(variance, small))
+    return np.sqrt(variance if norm_epsilon_placement == "none" else variance + small)
+
+
 def normalized(
     x: Float[Array, "*shape"],
     mean: Float[Array, "*reduced"],
@@ -53,14 +63,7 @@ def normalized(
     norm_epsilon: float | str = "<config>",
     norm_epsilon_placement: str = "inside-sqrt",
 ) -> Float[Array, "*shape"]:
-    small = epsilon if norm_epsilon == "<config>" else float(norm_epsilon)
-    if norm_epsilon_placement == "outside-sqrt":
-        return (x - mean) / (np.sqrt(variance) + small)
-    if norm_epsilon_placement == "max":
-        return (x - mean) / np.sqrt(np.maximum(variance, small))
-    if norm_epsilon_placement == "none":
-        return (x - mean) / np.sqrt(variance)
-    return (x - mean) / np.sqrt(variance + small)
+    return (x - mean) / divisor(variance, epsilon, norm_epsilon, norm_epsilon_placement)
 
 
 @linear_in(vectors=("scale", "bias"))
@@ -84,4 +87,45 @@ layer_norm = Layer.define(
     steps={"mean": mean, "variance": variance, "normalized": normalized, "output": output},
 )
 
-LAYERS = {"layer_norm": layer_norm}
+
+def mean_square(x: Float[Array, "*batch channel"]) -> Float[Array, "*batch one"]:
+    return np.mean(np.square(x), axis=-1, keepdims=True)
+
+
+def rms_normalized(
+    x: Float[Array, "*batch channel"],
+    mean_square: Float[Array, "*batch one"],
+    epsilon: float,
+    *,
+    norm_epsilon: float | str = "<config>",
+    norm_epsilon_placement: str = "inside-sqrt",
+) -> Float[Array, "*batch channel"]:
+    return x / divisor(mean_square, epsilon, norm_epsilon, norm_epsilon_placement)
+
+
+@linear_in(vectors=("scale", "bias"))
+def rms_output(
+    normalized: Float[Array, "*batch channel"],
+    scale: Float[Array, " channel"] | None = None,
+    bias: Float[Array, " channel"] | None = None,
+    *,
+    rms_norm_weight_offset: str = "w",
+) -> Float[Array, "*batch channel"]:
+    if scale is not None and rms_norm_weight_offset == "1+w":
+        scale = scale + 1.0
+    scaled = normalized if scale is None else normalized * scale
+    return scaled if bias is None else scaled + bias
+
+
+rms_norm = Layer.define(
+    "rms_norm",
+    summary="Divides each sample by its root mean square over the last axis.",
+    formula="output = x / sqrt(mean(x^2) + epsilon) * scale + bias",
+    source="Zhang and Sennrich, Root Mean Square Layer Normalization (2019), equation 4, with epsilon inside the root",
+    inputs={"x": "*batch channel"},
+    weights={"scale?": "channel", "bias?": "channel"},
+    config={"epsilon": 1e-6},
+    steps={"mean_square": mean_square, "normalized": rms_normalized, "output": rms_output},
+)
+
+LAYERS = {"layer_norm": layer_norm, "rms_norm": rms_norm}

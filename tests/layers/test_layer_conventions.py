@@ -42,6 +42,7 @@ CASES = {
     "linear": [({"x": drawn(0, 2, 3)}, {"kernel": drawn(1, 3, 4)}, {})],
     "softmax": [({"x": drawn(0, 2, 3)}, {}, {})],
     "layer_norm": [({"x": drawn(0, 2, 3, 4)}, {}, {})],
+    "rms_norm": [({"x": drawn(0, 2, 3, 4)}, {"scale": drawn(1, 4)}, {})],
     "gelu": [({"x": drawn(0, 2, 3)}, {}, {})],
     "lstm": [(
         {"x": drawn(0, 2, 3, 4)},

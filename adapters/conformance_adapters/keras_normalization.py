@@ -1,0 +1,56 @@
+"""Keras's normalisation layers other than LayerNormalization as subjects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from conformance.errors import Unsupported
+from conformance.layout import Parameter
+from conformance_adapters.keras_subject import KerasSubject
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from conformance.trace import Request
+
+
+class RMSNormalization(KerasSubject):
+    """`keras.layers.RMSNormalization`, which always has a scale."""
+
+    name = "keras.layers.RMSNormalization"
+    layer = "rms_norm"
+    weight_names = ("scale",)
+    options: ClassVar = {"epsilon": None}
+    parameters = (Parameter("scale", "scale", "channel -> channel"),)
+
+    def __init__(self, request: Request) -> None:
+        import numpy as np
+        from keras import layers
+
+        super().__init__(request)
+        shape = request.inputs["x"].shape
+        self.instance = layers.RMSNormalization(
+            epsilon=request.config["epsilon"], dtype=request.dtype, name="rms_normalization"
+        )
+        self.instance.build(shape)
+        self.load(self.instance, {"scale": np.ones(shape[-1]), **request.weights})
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """The canonical weights, read back out of the layer."""
+        return self.read(self.instance)
+
+    def __call__(self) -> Any:
+        """The shape of x."""
+        return self.instance(self.given["x"], training=False)
+
+    @classmethod
+    def read_config(cls, layer: Any) -> dict[str, Any]:
+        """The config of a user's layer. Raises Unsupported where it is not over the last axis."""
+        axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+        rank = len((layer.get_build_config() or {}).get("input_shape") or ())
+        if [a - rank if a >= 0 else a for a in axes] != [-1]:
+            raise Unsupported(f"{cls.name} over other axes than the last: {axes}")
+        return {"epsilon": layer.epsilon}
+
+
+SUBJECTS = (RMSNormalization,)

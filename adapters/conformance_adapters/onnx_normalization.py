@@ -1,0 +1,69 @@
+"""ONNX's normalisation operators other than LayerNormalization as subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from conformance.layout import Parameter
+from conformance_adapters.onnx_subject import OnnxSubject
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from conformance.trace import Request
+
+
+class RMSNormalization(OnnxSubject):
+    """RMSNormalization; decomposed, the observed model holds ONNX's function body in its place.
+
+    In float64 it does not: the body computes in float32 (its stash_type), the runtime's kernel in float64.
+    """
+
+    name: ClassVar[str] = "onnx.RMSNormalization"
+    layer: ClassVar[str] = "rms_norm"
+    inlined = ("RMSNormalization",)
+
+    @classmethod
+    def refuses(cls, request: Request) -> str | None:
+        """It has no bias."""
+        return "it has no bias" if "bias" in request.weights else None
+
+    def layouts(self) -> Sequence[Parameter]:
+        """As it is."""
+        return [Parameter("scale", "scale", "channel -> channel")]
+
+    def neutral(self) -> Mapping[str, NDArray[Any]]:
+        """The operator always has a scale."""
+        return {"scale": np.ones(self.given["x"].shape[-1])}
+
+    def build(self) -> str:
+        """The shape of x."""
+        if self.request.dtype == "float64":
+            self.inlined = ()
+        return self.graph.add(
+            "RMSNormalization", self.input("x"), "scale", name="output", axis=-1, epsilon=self.config["epsilon"]
+        )
+
+
+class SimplifiedLayerNormalization(RMSNormalization):
+    """ONNX Runtime's own operator for it, which its exporters of language models write."""
+
+    name: ClassVar[str] = "onnxruntime.SimplifiedLayerNormalization"
+    inlined = ()
+
+    def build(self) -> str:
+        """The shape of x."""
+        return self.graph.add(
+            "SimplifiedLayerNormalization",
+            self.input("x"),
+            "scale",
+            name="output",
+            axis=-1,
+            epsilon=self.config["epsilon"],
+        )
+
+
+SUBJECTS = (RMSNormalization, SimplifiedLayerNormalization)
