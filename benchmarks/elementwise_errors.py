@@ -27,7 +27,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FUNCTIONS = ("exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos", "softplus")
+FUNCTIONS = (
+    *("exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos"),
+    *("softplus", "log_sigmoid", "elu", "silu", "mish", "softsign", "hard_sigmoid", "hard_silu"),
+)
+ACTIVATIONS = FUNCTIONS[11:]  # each by the framework's function of this name
 DTYPES = ("float32", "float64")
 ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 MPMATH_POINTS = 3000
@@ -44,7 +48,8 @@ def grid(function: str, dtype: str, points: int, seed: int) -> Array:
     info = np.finfo(dtype)
     lowest, highest = math.log(float(info.tiny)), math.log(float(info.max))
     positive = function in ("log", "sqrt", "rsqrt")
-    reach = {"exp": -lowest, "expm1": -lowest, "sigmoid": -lowest, "softplus": -lowest, "sin": 1e4, "cos": 1e4}
+    reach = {"exp": -lowest, "expm1": -lowest, "sigmoid": -lowest, "sin": 1e4, "cos": 1e4}
+    reach |= dict.fromkeys(ACTIVATIONS, -lowest)
     far = reach.get(function, 30.0)
     near = {"exp": 5.0, "sin": 30.0, "cos": 30.0}.get(function, 20.0)
     third = points // 3
@@ -80,6 +85,13 @@ def exact_from_float64(function: str, x: Array) -> Array:
         "sigmoid": lambda: np.where(x >= 0, 1, decay) / (1 + decay),
         "erf": lambda: erf(x),
         "softplus": lambda: np.maximum(x, 0) + np.log1p(decay),
+        "log_sigmoid": lambda: np.minimum(x, 0) - np.log1p(decay),
+        "elu": lambda: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+        "silu": lambda: x * np.where(x >= 0, 1, decay) / (1 + decay),
+        "mish": lambda: x * np.tanh(np.maximum(x, 0) + np.log1p(decay)),
+        "softsign": lambda: x / (1 + np.abs(x)),
+        "hard_sigmoid": lambda: np.clip((x + 3) / 6, 0, 1),
+        "hard_silu": lambda: x * np.clip((x + 3) / 6, 0, 1),
     }
     return forms[function]() if function in forms else getattr(np, function)(x)
 
@@ -94,6 +106,13 @@ def exact_from_mpmath(function: str, x: Array) -> list[Any]:
         "rsqrt": lambda v: one / mpmath.sqrt(v),
         "sigmoid": lambda v: one / (one + mpmath.exp(-v)),
         "softplus": lambda v: mpmath.log1p(mpmath.exp(v)),
+        "log_sigmoid": lambda v: -mpmath.log1p(mpmath.exp(-v)),
+        "elu": lambda v: v if v > 0 else mpmath.expm1(v),
+        "silu": lambda v: v / (one + mpmath.exp(-v)),
+        "mish": lambda v: v * mpmath.tanh(mpmath.log1p(mpmath.exp(v))),
+        "softsign": lambda v: v / (one + abs(v)),
+        "hard_sigmoid": lambda v: min(max((v + 3) / 6, 0 * one), one),
+        "hard_silu": lambda v: v * min(max((v + 3) / 6, 0 * one), one),
     }
     form = forms.get(function) or getattr(mpmath, function)
     return [form(mpmath.mpf(float(v))) for v in x]
@@ -106,8 +125,10 @@ def numpy_functions(dtype: str) -> dict[str, Callable[[Array], Array]]:
 def torch_functions(dtype: str) -> dict[str, Callable[[Array], Array]]:
     import torch
 
-    forms = {n: getattr(torch, n) for n in FUNCTIONS if n != "softplus"}
-    forms["softplus"] = torch.nn.functional.softplus
+    functional = torch.nn.functional
+    forms = {n: getattr(torch, n) for n in FUNCTIONS if n not in ACTIVATIONS}
+    forms |= {n: getattr(functional, {"log_sigmoid": "logsigmoid", "hard_sigmoid": "hardsigmoid",
+                                      "hard_silu": "hardswish"}.get(n, n)) for n in ACTIVATIONS}  # fmt: skip
     return {n: lambda x, f=f: f(torch.from_numpy(x)).numpy() for n, f in forms.items()}
 
 
@@ -116,16 +137,17 @@ def jax_functions(dtype: str) -> dict[str, Callable[[Array], Array]]:
 
     jax.config.update("jax_enable_x64", True)
     forms = {n: getattr(jax.numpy, n) for n in ("exp", "expm1", "log", "log1p", "sqrt", "tanh", "sin", "cos")}
-    forms |= {
-        "rsqrt": jax.lax.rsqrt, "erf": jax.lax.erf, "sigmoid": jax.nn.sigmoid, "softplus": jax.nn.softplus
-    }  # fmt: skip
+    forms |= {"rsqrt": jax.lax.rsqrt, "erf": jax.lax.erf, "sigmoid": jax.nn.sigmoid}
+    names = {"softsign": "soft_sign"}
+    forms |= {n: getattr(jax.nn, names.get(n, n)) for n in ACTIVATIONS}
     return {n: lambda x, f=f: np.asarray(f(x)) for n, f in forms.items()}
 
 
 def tensorflow_functions(dtype: str) -> dict[str, Callable[[Array], Array]]:
     import tensorflow as tf
 
-    forms = {n: getattr(tf.math, n) for n in FUNCTIONS}
+    forms = {n: getattr(tf.math, n) for n in FUNCTIONS if hasattr(tf.math, n)}
+    forms |= {n: getattr(tf.nn, n) for n in ("elu", "silu")}
     return {n: lambda x, f=f: f(tf.constant(x)).numpy() for n, f in forms.items()}
 
 
@@ -136,15 +158,20 @@ def onnxruntime_functions(dtype: str) -> dict[str, Callable[[Array], Array]]:
 
     kind = onnx.TensorProto.FLOAT if dtype == "float32" else onnx.TensorProto.DOUBLE
     made: dict[str, Callable[[Array], Array]] = {}
-    for name in ("Exp", "Log", "Sqrt", "Tanh", "Sigmoid", "Erf", "Sin", "Cos", "Softplus"):
+    operators = {n: n.capitalize() for n in ("exp", "log", "sqrt", "tanh", "sigmoid", "erf", "sin", "cos")}
+    operators |= {n: n.capitalize() for n in ("softplus", "elu", "mish", "softsign")}
+    operators |= {"silu": "Swish", "hard_silu": "HardSwish", "hard_sigmoid": "HardSigmoid"}
+    options = {"hard_sigmoid": {"alpha": 1 / 6, "beta": 0.5}}
+    for function, name in operators.items():
         ends = [helper.make_tensor_value_info(n, kind, [None]) for n in "xy"]
-        graph = helper.make_graph([helper.make_node(name, ["x"], ["y"])], name, ends[:1], ends[1:])
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+        node = helper.make_node(name, ["x"], ["y"], **options.get(function, {}))
+        graph = helper.make_graph([node], name, ends[:1], ends[1:])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=10)
         try:
             session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
         except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented:
             continue  # no kernel for this dtype: the table has no row for it
-        made[name.lower()] = lambda x, s=session: s.run(None, {"x": x})[0]
+        made[function] = lambda x, s=session: s.run(None, {"x": x})[0]
     return made
 
 
@@ -241,13 +268,14 @@ def show(rows: list[dict[str, Any]]) -> None:
     """Print both tables."""
     rows.sort(key=lambda r: (FUNCTIONS.index(r["function"]), r["dtype"], list(IMPLEMENTATIONS).index(r["framework"])))
     print(
-        f"{'function':9} {'framework':12} {'dtype':8} {'max relative/u':>15}{'at':>13} {'max absolute/u':>15}{'at':>13}"
+        f"{'function':12} {'framework':12} {'dtype':8} {'max relative/u':>15}{'at':>13}",
+        f"{'max absolute/u':>15}{'at':>13}",
     )
     for r in rows:
         key = (r["function"], r["framework"], r["dtype"])
         figures = [f"{r[kind]:15.4g}{r[f'{kind}_at']:13.5g}" for kind in ("relative", "absolute")]
-        print(f"{key[0]:9} {key[1]:12} {key[2]:8}", *figures, CONVENTIONS.get(key, ""))
-    print(f"\n{'function':9} {'dtype':8} {'k, if a = 0':>12} {'k':>9} {'a':>9}")
+        print(f"{key[0]:12} {key[1]:12} {key[2]:8}", *figures, CONVENTIONS.get(key, ""))
+    print(f"\n{'function':12} {'dtype':8} {'k, if a = 0':>12} {'k':>9} {'a':>9}")
     for function in FUNCTIONS:
         for dtypes in (*((d,) for d in DTYPES), DTYPES):
             counted = [
@@ -259,7 +287,7 @@ def show(rows: list[dict[str, Any]]) -> None:
             ]
             if counted:
                 alone, k, a = constants([tuple(point) for r in counted for point in r["front"]])
-                print(f"{function:9} {dtypes[0] if len(dtypes) == 1 else 'both':8} {alone:12.3g} {k:9.3g} {a:9.3g}")
+                print(f"{function:12} {dtypes[0] if len(dtypes) == 1 else 'both':8} {alone:12.3g} {k:9.3g} {a:9.3g}")
 
 
 if __name__ == "__main__":

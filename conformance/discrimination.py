@@ -31,6 +31,7 @@ _NUMBERS: Mapping[str, tuple[str, ...]] = {
     "norm.epsilon": ("0.001", "1e-06", "1e-12"),
     "rope.base": ("500000.0",),
     "leaky_relu.slope": ("0.3", "0.2", "0.01"),
+    "elu.alpha": ("1.0",),
 }
 
 # What the oracle of a layer cannot express, by layer and convention, with the reason.

@@ -52,6 +52,20 @@ def _sigmoid(x: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.where(x >= 0, 1, e) / (1 + e))
 
 
+def _softplus(x: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
+
+
+def _times(gate: Function) -> Function:
+    """x gate(x): NaN at minus infinity, as the formula has it."""
+
+    def function(x: NDArray[Any]) -> NDArray[Any]:
+        with np.errstate(invalid="ignore"):
+            return np.asarray(x * gate(x))
+
+    return function
+
+
 def _hard_sigmoid(x: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.clip(x / 6 + 0.5, 0, 1))
 
@@ -74,7 +88,12 @@ erf = Elementwise("erf", _erf, 1.0)
 sigmoid = Elementwise("sigmoid", _sigmoid, 1.2, 0.4)
 hard_sigmoid = Elementwise("hard_sigmoid", _hard_sigmoid, 2.0, 1.0)
 hard_sigmoid_fifth = Elementwise("hard_sigmoid_fifth", _hard_sigmoid_fifth, 2.0, 1.0)
+softplus = Elementwise("softplus", _softplus, 1.0)
+softplus_to_20 = Elementwise("softplus_to_20", lambda x: np.where(x > 20, x, _softplus(x)), 1.0)
+silu = Elementwise("silu", _times(_sigmoid), 1.2, 4.7)
+hard_silu = Elementwise("hard_silu", _times(_hard_sigmoid), 1.0, 0.13)
 relu = Elementwise("relu", lambda x: np.maximum(x, 0), 0.0)
+relu6 = Elementwise("relu6", lambda x: np.minimum(np.maximum(x, 0), 6), 0.0)
 
 # Casts, as of a product's operands. They add no error of their own: a value whose uncertainty spans a boundary
 # between two results has the distance of the two as its spread, and any other has none.
@@ -85,6 +104,7 @@ cut_to_tf32 = Elementwise("cut_to_tf32", _to_bits(11, np.trunc), 0.0)
 # NumPy's own functions, reached through its protocols.
 UFUNCS: dict[np.ufunc, Elementwise] = {
     np.exp: Elementwise("exp", np.exp, 0.6),
+    np.expm1: Elementwise("expm1", np.expm1, 1.0, 0.13),  # as in ELU, for which some libraries take exp(x) - 1
     np.log: Elementwise("log", np.log, 0.7, low=0.0),
     np.sqrt: Elementwise("sqrt", np.sqrt, 0.5, low=0.0),
     np.square: Elementwise("square", np.square, 1.0),

@@ -26,7 +26,7 @@ def tf32(x: Any) -> Any:
 
 
 FUNCTIONS: dict[str, Any] = {
-    **{name: getattr(np, name) for name in ("exp", "tanh", "sqrt", "cos", "sin", "where", "reshape")},
+    **{name: getattr(np, name) for name in ("exp", "log", "tanh", "sqrt", "cos", "sin", "where", "reshape")},
     **{name: getattr(np, name) for name in ("inf", "nan", "pi")},
     "T": lambda x: np.swapaxes(x, -1, -2),
     "max": np.maximum,

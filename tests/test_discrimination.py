@@ -42,6 +42,8 @@ def test_the_table_has_every_variant_of_every_layer():
     }
     numbers = {("layer_norm", "norm.epsilon", e) for e in ("0.001", "1e-06", "1e-12")}
     numbers |= {(layer, "rope.base", "500000.0") for layer in ("rotary_embedding", "multi_head_attention")}
+    numbers |= {("leaky_relu", "leaky_relu.slope", slope) for slope in ("0.3", "0.2", "0.01")}
+    numbers |= {(layer, "elu.alpha", "1.0") for layer in ("elu", "celu")}
     made = [(s.layer, s.convention, s.value) for s in TABLE]
     assert set(made) >= wanted | numbers
     assert len(made) == len(set(made))
@@ -133,7 +135,7 @@ def test_the_list_fits_the_screen_and_counts(monkeypatch):
     monkeypatch.setattr(discrimination, "separations", lambda: TABLE)
     lines = list(catalogue.lines("discrimination"))
     assert max(map(len, lines)) <= 80
-    assert lines[0] == "conv2d"
+    assert lines[0] == TABLE[0].layer
     count = " ".join(lines[-2:])
     assert count.startswith(
         f"{len(TABLE) - len(NOT_EXPRESSED)} of {len(TABLE)} variants of {len({s.layer for s in TABLE})} layers"

@@ -18,13 +18,16 @@ from formula_notation import FUNCTIONS, evaluated, same, sides, sigmoid
 
 ALL = conventions()
 NUMBERS = {"attention.scale": "0.05", "rope.base": "500000.0", "lstm.forget-bias": "0.5", "norm.epsilon": "0.001"}
+NUMBERS |= {"leaky_relu.slope": "0.3", "elu.alpha": "0.5"}
 ASKED = {"norm.epsilon": "0.02", "norm.axes": "1"}  # what the flows below ask for, where the canonical is `<config>`
+ASKED |= {"leaky_relu.slope": "0.01", "elu.alpha": "1.0"}
 WORDS = {
     "attention.scores-layout", "attention.weights-averaging", "attention.key-dim",  # axes, and sizes
     "lstm.peephole", "rnn.direction", "rnn.bidirectional-merge", "rnn.layout",  # not in the oracle
     ("attention.mask-fill", "finfo.min"), ("lstm.bias", "input-only"),  # advisory
     ("norm.variance", "fast"),  # equal in exact arithmetic
     ("arithmetic.precision", "float32"), ("arithmetic.precision", "float16-accumulate"),  # not emulated
+    ("softplus.threshold", "linear-above-20"),  # advisory: less than a billionth
     "weights.mismatch",  # no formula
 }  # fmt: skip
 """The conventions of layers that there are, and variants of them, whose formula is not evaluated here."""
@@ -268,6 +271,24 @@ def gelu(convention: Convention, value: str, text: str) -> bool:
     return same(evaluated(sides(text)[1], **v), v["output"])
 
 
+def activation(layer: str) -> Check:
+    return step_of(lambda choice: ran(layer, choice, {}, {"x": 3 * normal(50)}))
+
+
+def halves(convention: Convention, value: str, text: str) -> bool:
+    v = ran("glu", under(convention, value), {}, {"x": normal(3, 8)})
+    left, right = sides(text)
+    parts = dict(zip(left.split(", "), evaluated(right, x=v["x"], split=lambda x: np.split(x, 2, -1)), strict=True))
+    return same(parts["value"] * sigmoid(parts["gate"]), v["output"])
+
+
+@pytest.mark.parametrize("alpha", ["1.0", "0.5"])
+def test_the_alpha_of_a_celu_is_told_with_a_formula_of_its_own(alpha: str) -> None:
+    here, there = ALL["elu.alpha"].compared("celu", "0.5", "1.0")
+    assert activation("celu")(ALL["elu.alpha"], alpha, here) == (alpha == "0.5")
+    assert activation("celu")(ALL["elu.alpha"], alpha, there) == (alpha == "1.0")
+
+
 def orientation(convention: Convention, value: str, text: str) -> bool:
     choice = under(convention, value)
     v = ran("linear", choice, {}, {"x": normal(2, 4)}, {"kernel": normal(4, 4)})
@@ -363,6 +384,11 @@ CHECKS: dict[str, Check] = {
     "norm.axes": norm_axes,
     **NORMALIZATION,
     "gelu.approximation": gelu,
+    "leaky_relu.slope": activation("leaky_relu"),
+    "elu.alpha": activation("elu"),
+    "hard_sigmoid.form": activation("hard_sigmoid"),
+    "softplus.threshold": activation("softplus"),
+    "glu.halves": halves,
     "linear.kernel-orientation": orientation,
     "arithmetic.precision": precision,
     "conv.flip": flip,

@@ -18,6 +18,7 @@ from conformance.adapter import EAGER
 from conformance.errors import ConformanceError, Unsupported
 from conformance_adapters.jax_cache import keep_compiled
 from conformance_adapters.jax_modes import JIT
+from conformance_adapters.keras_activation import SUBJECTS as ACTIVATIONS
 from conformance_adapters.keras_attention import (
     DotProductAttention,
     GroupQueryAttention,
@@ -51,6 +52,7 @@ SUBJECTS: tuple[type[KerasSubject], ...] = (
     *NORMALIZATION,
     Softmax,
     Gelu,
+    *ACTIVATIONS,
     LSTM,
     Conv2D,
     PaddedConv2D,

@@ -78,7 +78,8 @@ class _Node:
 class Graph:
     """The graph: `inputs` and `initializers` are arrays by name, in the dtype in which they are fed.
 
-    `types` are the dtypes of the values for which the runtime cannot find it out by itself.
+    `types` are the dtypes of the values for which the runtime cannot find it out by itself. `since` is the opset of an
+    operator that is newer than those that models are made with.
     """
 
     dtype: np.dtype[Any]
@@ -86,6 +87,7 @@ class Graph:
     initializers: dict[str, NDArray[Any]] = field(default_factory=dict)
     nodes: list[_Node] = field(default_factory=list)
     types: dict[str, np.dtype[Any]] = field(default_factory=dict)
+    since: int = 0
 
     def input(self, name: str, array: NDArray[Any]) -> str:
         """A graph input; floating-point values are taken in the graph's dtype."""
@@ -142,7 +144,7 @@ class Graph:
             [numpy_helper.from_array(a, n) for n, a in self.initializers.items()],
             value_info=told if inlined else [],
         )
-        opsets = [helper.make_opsetid("", opset()), helper.make_opsetid("com.microsoft", 1)]
+        opsets = [helper.make_opsetid("", max(opset(), self.since)), helper.make_opsetid("com.microsoft", 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
         if inlined:
             model = inliner.inline_selected_functions(model, [("", n) for n in inlined], inline_schema_functions=True)

@@ -244,11 +244,12 @@ class OnnxRuntimeAdapter(FrameworkAdapter):
     @cached_property
     def table(self) -> Sequence[type[Subject]]:
         """The subjects, imported when they are asked for: `list` names adapters and needs none."""
+        from conformance_adapters.onnx_activation import SUBJECTS as ACTIVATIONS
         from conformance_adapters.onnx_attention import SUBJECTS
         from conformance_adapters.onnx_normalization import SUBJECTS as NORMALIZATION
         from conformance_adapters.onnx_rotary import SUBJECTS as ROTARY
 
-        return (*SUBJECTS, *ROTARY, MatMulAdd, Gemm, LayerNormalization, *NORMALIZATION, Softmax, Gelu, Lstm, Conv)
+        return (*SUBJECTS, *ROTARY, MatMulAdd, Gemm, LayerNormalization, *NORMALIZATION, Softmax, Gelu, *ACTIVATIONS, Lstm, Conv)
 
     def owns(self, subject: Any) -> bool:
         """The Path of a `.onnx` file, an onnx.ModelProto or an InferenceSession."""

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from conformance import layout
 from conformance.adapter import EAGER
 from conformance.errors import Unsupported
 from conformance.layout import Parameter
-from conformance_adapters.declared_subject import DeclaredSubject
 from conformance_adapters.subject import FrameworkAdapter, Subject
+from conformance_adapters.tensorflow_activation import SUBJECTS as ACTIVATIONS
 from conformance_adapters.tensorflow_modes import GRAPH, XLA, run_traced
+from conformance_adapters.tensorflow_subject import TensorFlowSubject
 from conformance_adapters.tensorflow_tape import record, to_numpy
 
 if TYPE_CHECKING:
@@ -24,34 +24,6 @@ if TYPE_CHECKING:
 
     from conformance.subject import Live
     from conformance.trace import Entry, Request, Trace
-
-
-class TensorFlowSubject(DeclaredSubject):
-    """Operations of TensorFlow, whose weights are in variables."""
-
-    def __init__(self, request: Request) -> None:
-        import tensorflow as tf
-
-        self.config = request.config
-        self.given = {name: tf.constant(array, dtype=request.dtype) for name, array in request.inputs.items()}
-        self.variables = {
-            name: tf.Variable(array, dtype=request.dtype, name=name)
-            for name, array in layout.write(self.parameters, self.complete(request)).items()
-        }
-        self.present = tuple(request.weights)
-
-    def complete(self, request: Request) -> Mapping[str, NDArray[Any]]:
-        """The request's weights, and what stands for those that the operation cannot do without."""
-        return request.weights
-
-    def weights(self) -> dict[str, NDArray[Any]]:
-        """The canonical weights, read back out of the variables (of those that the request gave)."""
-        arrays = {name: to_numpy(variable.value()) for name, variable in self.variables.items()}
-        return {n: a for n, a in layout.read(self.parameters, arrays).items() if n in self.present}
-
-    def __call__(self) -> Any:
-        """The output, in canonical axes."""
-        raise NotImplementedError
 
 
 class Linear(TensorFlowSubject):
@@ -215,7 +187,7 @@ class TensorFlowAdapter(FrameworkAdapter):
     requires = ("tensorflow",)
     install = "pip install 'conformance[tensorflow]'"
     modes = (EAGER, GRAPH, XLA)
-    table = (Linear, Softmax, Gelu, LayerNorm, Conv2D, BlockLSTM)
+    table = (Linear, Softmax, Gelu, *ACTIVATIONS, LayerNorm, Conv2D, BlockLSTM)
 
     def start(self) -> Mapping[str, str]:
         """Import TensorFlow and return its version."""

@@ -286,10 +286,11 @@ class TorchAdapter(FrameworkAdapter):
     @cached_property
     def table(self) -> Sequence[type[Subject]]:
         """The subjects, imported when they are asked for: `list` names adapters and needs none."""
+        from conformance_adapters.torch_activation import SUBJECTS as ACTIVATIONS
         from conformance_adapters.torch_attention import SUBJECTS
         from conformance_adapters.torch_normalization import SUBJECTS as NORMALIZATION
 
-        return (*SUBJECTS, Linear, LayerNorm, *NORMALIZATION, Softmax, Gelu, Lstm, Conv2d, PaddedConv2d)
+        return (*SUBJECTS, Linear, LayerNorm, *NORMALIZATION, Softmax, Gelu, *ACTIVATIONS, Lstm, Conv2d, PaddedConv2d)
 
     def owns(self, subject: Any) -> bool:
         """A module, an exported program or its file."""

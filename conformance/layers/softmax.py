@@ -48,4 +48,20 @@ softmax = Layer.define(
     steps={"shifted": shifted, "exponentials": exponentials, "total": total, "output": output},
 )
 
-LAYERS = {"softmax": softmax}
+
+def log_output(shifted: Float[Array, "*shape"], total: Float[Array, "*reduced"]) -> Float[Array, "*shape"]:
+    return shifted - np.log(total)
+
+
+log_softmax = Layer.define(
+    "log_softmax",
+    summary="The logarithm of the softmax, which does not overflow.",
+    formula="output = x - max x - log(sum exp(x - max x))",
+    source="Blanchard, Higham and Higham, IMA J. Numer. Anal. 41(4), 2021",
+    inputs={"x": "*shape"},
+    weights={},
+    config={"axis": -1},
+    steps={"shifted": shifted, "exponentials": exponentials, "total": total, "output": log_output},
+)
+
+LAYERS = {"softmax": softmax, "log_softmax": log_softmax}

@@ -45,3 +45,23 @@ def test_a_row_of_minus_infinities_is_nan():
         found = steps("softmax", {"x": np.array([[-np.inf, -np.inf], [-np.inf, 0.0]])})["output"]
     assert np.isnan(found[0]).all()
     assert found[1].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_log_softmax_against_50_digits(axis):
+    x = drawn(3, 3, 4, scale=5)
+    columns = exact(x) if axis == -1 else exact(x).T
+    logs = np.array([[mpmath.log(p) for p in softmax(list(row))] for row in columns])
+    found = steps("log_softmax", {"x": x}, config={"axis": axis})
+    check({"output": found["output"]}, {"output": logs if axis == -1 else logs.T})
+    plain = steps("softmax", {"x": x}, config={"axis": axis})
+    assert list(found) == list(plain)
+    assert all(np.array_equal(found[name], plain[name]) for name in ("shifted", "exponentials", "total"))
+
+
+def test_log_softmax_stays_finite_where_a_softmax_is_zero():
+    found = steps("log_softmax", {"x": np.array([[0.0, -1000.0], [1000.0, 1000.0]])})["output"]
+    assert found[0].tolist() == [0, -1000]
+    assert np.abs(found[1] + math.log(2)).max() <= 2**-53
+    halves = steps("log_softmax", {"x": np.array([[0.0, math.log(2), math.log(5)]])})["output"]
+    assert np.abs(halves - [[-math.log(8), -math.log(4), math.log(5 / 8)]]).max() <= 4 * 2**-53

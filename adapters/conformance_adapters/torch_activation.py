@@ -1,0 +1,92 @@
+"""PyTorch's activation modules, a row of a table each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from conformance.layout import Parameter
+from conformance_adapters.torch_subject import TorchSubject
+
+if TYPE_CHECKING:
+    import torch
+
+    from conformance.trace import Request
+
+
+class Activation(TorchSubject):
+    """A module of torch.nn called `kind`; `options` are the config's names and the module's for the same."""
+
+    kind: ClassVar[str]
+    options: ClassVar[Mapping[str, str]] = {}
+
+    def make(self) -> torch.nn.Module:
+        """The module with the options of the config."""
+        from torch import nn
+
+        return getattr(nn, self.kind)(**{own: self.config[name] for name, own in self.options.items()})
+
+    @classmethod
+    def read(cls, module: Any) -> dict[str, Any]:
+        """The config of a module of this kind."""
+        return {name: getattr(module, own) for name, own in cls.options.items()}
+
+    def forward(self) -> torch.Tensor:
+        """The shape of x; of a gated unit, half of it."""
+        return self.module(self.inputs["x"])
+
+
+def _module(kind: str, layer: str, **options: str) -> type[Activation]:
+    named = {"name": f"torch.nn.{kind}", "layer": layer, "kind": kind, "options": options}
+    return type(kind, (Activation,), {**named, "__doc__": f"torch.nn.{kind}."})
+
+
+class Prelu(TorchSubject):
+    """torch.nn.PReLU, with one slope or with one for each channel, which are its second axis."""
+
+    name: ClassVar[str] = "torch.nn.PReLU"
+    layer: ClassVar[str] = "prelu"
+
+    @classmethod
+    def refuses(cls, request: Request) -> str | None:
+        """Its slopes have one axis."""
+        axes = request.weights["slope"].ndim
+        return None if axes == 1 else f"its slopes have one axis, not {axes}"
+
+    def make(self) -> torch.nn.Module:
+        """The module with as many slopes."""
+        from torch.nn import PReLU
+
+        return PReLU(len(self.request.weights["slope"]))
+
+    def layouts(self) -> Sequence[Parameter]:
+        """As they are."""
+        return [Parameter("weight", "slope", "channel -> channel")]
+
+    def forward(self) -> torch.Tensor:
+        """The shape of x, channels last."""
+        x = self.inputs["x"]
+        inner, last = tuple(range(1, x.ndim - 1)), x.ndim - 1
+        return self.module(x.permute(0, last, *inner)).permute(0, *(axis + 1 for axis in inner), 1)
+
+
+MODULES = (
+    _module("ReLU", "relu"),
+    _module("LeakyReLU", "leaky_relu", slope="negative_slope"),
+    _module("ELU", "elu", alpha="alpha"),
+    _module("SELU", "selu"),
+    _module("CELU", "celu", alpha="alpha"),
+    _module("SiLU", "silu"),
+    _module("Mish", "mish"),
+    _module("Sigmoid", "sigmoid"),
+    _module("LogSigmoid", "log_sigmoid"),
+    _module("Hardsigmoid", "hard_sigmoid"),
+    _module("Hardswish", "hard_silu"),
+    _module("Tanh", "tanh"),
+    _module("Softplus", "softplus"),
+    _module("Softsign", "softsign"),
+    _module("ReLU6", "relu6"),
+    _module("GLU", "glu", axis="dim"),
+    _module("LogSoftmax", "log_softmax", axis="dim"),
+)
+SUBJECTS: tuple[type[TorchSubject], ...] = (*MODULES, Prelu)
