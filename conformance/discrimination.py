@@ -36,7 +36,8 @@ _NUMBERS: Mapping[str, tuple[str, ...]] = {
 
 # What the oracle of a layer cannot express, by layer and convention, with the reason.
 _NOT_YET: Mapping[tuple[str, str], str] = {
-    ("lstm", "rnn.bidirectional-merge"): "the oracle has one direction yet; half the width gives a sum away",
+    (layer, "rnn.bidirectional-merge"): "the oracle has one direction yet; half the width gives a sum away"
+    for layer in ("lstm", "gru", "simple_rnn")
 }
 
 

@@ -61,7 +61,7 @@ class WeightSearch:
     ) -> None:
         self.layer, self.config, self.inputs, self.given = layer, config, inputs, given
         self.parameters = _stacked({n: np.asarray(p, np.float64) for n, p in parameters.items()})
-        if layer.scan is not None:
+        if layer.scan is not None and "recurrent_bias?" not in layer.weights:
             self.parameters = _summed(self.parameters)
         self.sizes: Sizes = {}
         for name, axes in layer.inputs.items():

@@ -84,6 +84,16 @@ def lstm(choice: Mapping[str, Any], **config: Any) -> dict[str, Any]:
     return v
 
 
+def gru(choice: Mapping[str, Any], **weights: Any) -> dict[str, Any]:
+    """Every time step side by side; W and U are the candidate's kernels, `bias` and `recurrent_bias` its biases."""
+    given = {"kernel": normal(3, 15), "recurrent_kernel": normal(5, 15), "bias": normal(15)}
+    given = {**given, "recurrent_bias": normal(15, seed=2), **weights}
+    v = ran("gru", choice, {}, {"x": 2 * normal(2, 4, 3), "initial_hidden": normal(2, 5)}, given)
+    v["hidden_before"] = np.concatenate([v["initial_hidden"][:, None], v["hidden"][:, :-1]], axis=1)
+    parts = {n: given[n][..., 10:] for n in ("bias", "recurrent_bias")}
+    return {**v, **parts, "whole": given, "W": given["kernel"][:, 10:], "U": given["recurrent_kernel"][:, 10:]}
+
+
 def gates(v: Mapping[str, Any], i: Any, f: Any, g: Any, o: Any) -> bool:
     made = {
         "input_gate": sigmoid(i),
@@ -241,6 +251,26 @@ def recurrent_bias(convention: Convention, value: str, text: str) -> bool:
     return gates(v, *np.split(evaluated(sides(text)[1], **v), 4, axis=-1))
 
 
+def gru_gate_order(convention: Convention, value: str, text: str) -> bool:
+    """From the input alone: what comes from the state has its gates in the same order."""
+    v = gru(under(convention, value), recurrent_kernel=np.zeros((5, 15)), recurrent_bias=np.zeros(15))
+    left, right = sides(text)
+    split = {"split": lambda x: np.split(x, 3, axis=-1), "x": v["x"], **v["whole"]}
+    parts = dict(zip(left.split(", "), evaluated(right, **split), strict=True))
+    made = {"reset_gate": sigmoid(parts["r"]), "update_gate": sigmoid(parts["z"]), "candidate": np.tanh(parts["n"])}
+    return all(same(value, v[name]) for name, value in made.items())
+
+
+@pytest.mark.parametrize("value", ["sum", "doubled"])
+def test_two_biases_of_a_gru_are_added_in_its_gates(value: str) -> None:
+    convention = ALL["lstm.bias"]
+    here, there = convention.compared("gru", value, "sum")
+    v = gru(under(convention, value))
+    made = evaluated(sides(there if value == "sum" else here)[1], **{**v, **v["whole"]})
+    assert same(sigmoid(made[..., :5]), v["reset_gate"])
+    assert same(sigmoid(made[..., 5:10]), v["update_gate"])
+
+
 def forget_bias(convention: Convention, value: str, text: str) -> bool:
     v = lstm(under(convention, value))
     forget = {"pre_activation": v["pre_activation"][..., 5:10], "recurrent_activation": sigmoid}
@@ -378,6 +408,10 @@ CHECKS: dict[str, Check] = {
     "lstm.bias": recurrent_bias,
     "lstm.forget-bias": forget_bias,
     "lstm.recurrent-activation": recurrent_activation,
+    "gru.gate-order": gru_gate_order,
+    "gru.reset": step_of(gru),
+    "gru.candidate-bias": step_of(gru),
+    "gru.update": step_of(gru),
     "norm.epsilon": step_of(layer_norm),
     "norm.epsilon-placement": step_of(layer_norm),
     "norm.variance": step_of(layer_norm),

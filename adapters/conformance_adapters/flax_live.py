@@ -201,7 +201,8 @@ def _wanted(module: Any) -> Argument | None:
         return Argument("", (2, *(11, 13, 7)[: len(module.kernel_size)], module.in_features))
     if type(module) is nnx.LayerNorm:
         return Argument("", (2, 5, module.num_features))
-    if type(module) in (nnx.Linear, nnx.MultiHeadAttention, nnx.LSTMCell, nnx.OptimizedLSTMCell):
+    cells = (nnx.LSTMCell, nnx.OptimizedLSTMCell, nnx.GRUCell, nnx.SimpleCell)
+    if type(module) in (nnx.Linear, nnx.MultiHeadAttention, *cells):
         return Argument("", (2, 5, module.in_features))
     return None
 

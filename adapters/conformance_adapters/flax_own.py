@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen, nnx
 
 from conformance.errors import Unsupported
-from conformance_adapters import flax_layers, flax_lstm, flax_normalization, jax_attention
+from conformance_adapters import flax_layers, flax_lstm, flax_normalization, flax_recurrent, jax_attention
 
 if TYPE_CHECKING:
     from conformance_adapters.jax_subject import FlaxSubject
@@ -171,27 +171,31 @@ def _attention_inputs(module: Any, given: Given) -> dict[str, Any]:
     return inputs
 
 
-# --------------------------------------------------------------------------------------- LSTM ----
+# ------------------------------------------------------------------------------------- recurrent ----
 def _activation(function: Any, what: str) -> str:
-    for canonical, name in flax_lstm.ACTIVATIONS.items():
+    for canonical, name in flax_recurrent.ACTIVATIONS.items():
         if function is getattr(jax.nn, name):
             return canonical
     raise Unsupported(f"its {what} is {getattr(function, '__name__', function)}")
 
 
-def _lstm(module: Any, given: Given) -> dict[str, Any]:
+def _recurrent(module: Any, given: Given) -> dict[str, Any]:
     cell = module.cell
+    if getattr(cell, "residual", False):
+        raise Unsupported("it adds its state to the sum before the activation (residual)")
     if cell.carry_init not in (None, jax.nn.initializers.zeros):
         raise Unsupported("its initial state is drawn by a carry_init of its own, not zeros")
     reverse = given.get("reverse", module.reverse)
-    return {
+    config = {
         "direction": "reverse" if reverse else "forward",
         "activation": _activation(cell.activation_fn, "activation_fn"),
-        "recurrent_activation": _activation(cell.gate_fn, "gate_fn"),
     }
+    if hasattr(cell, "gate_fn"):
+        config["recurrent_activation"] = _activation(cell.gate_fn, "gate_fn")
+    return {**config, "reset": "after"} if type(cell) in (nnx.GRUCell, linen.GRUCell) else config
 
 
-def _lstm_inputs(module: Any, given: Given) -> dict[str, Any]:
+def _recurrent_inputs(module: Any, given: Given) -> dict[str, Any]:
     if "seq_lengths" in given:
         raise Unsupported("it is called with seq_lengths; a canonical sequence has its full length")
     x = given["inputs"]
@@ -199,8 +203,11 @@ def _lstm_inputs(module: Any, given: Given) -> dict[str, Any]:
         x = jnp.moveaxis(x, 0, -2)
     inputs = {"x": _merged(x, 3)}
     if "initial_carry" in given:
-        cell, hidden = given["initial_carry"]
-        inputs |= {"initial_hidden": _merged(hidden, 2), "initial_cell": _merged(cell, 2)}
+        carry = given["initial_carry"]
+        *cell, hidden = carry if isinstance(carry, tuple | list) else (carry,)
+        inputs["initial_hidden"] = _merged(hidden, 2)
+        if cell:
+            inputs["initial_cell"] = _merged(cell[0], 2)
     return inputs
 
 
@@ -209,9 +216,10 @@ def _other_cell(cell: type) -> OwnModule | None:
         return None
 
     def refused(module: Any, given: Given) -> dict[str, Any]:
-        raise Unsupported(f"it runs a {cell.__name__}; of Flax's cells, LSTMCell and OptimizedLSTMCell are known")
+        known = ", ".join(sorted({c.__name__ for c in _CELLS}))
+        raise Unsupported(f"it runs a {cell.__name__}; of Flax's cells, {known} are known")
 
-    return OwnModule(flax_lstm.NnxLstm, refused, _lstm_inputs)
+    return OwnModule(flax_lstm.NnxLstm, refused, _recurrent_inputs)
 
 
 # --------------------------------------------------------------------------------------- table ----
@@ -234,8 +242,12 @@ _TWO_PASS = (
     OwnModule(flax_layers.LinenLayerNormTwoPass, _layer_norm, _layer_norm_inputs),
 )
 _CELLS: dict[type, OwnModule] = {
-    nnx.OptimizedLSTMCell: OwnModule(flax_lstm.NnxOptimizedLstm, _lstm, _lstm_inputs),
-    nnx.LSTMCell: OwnModule(flax_lstm.NnxLstm, _lstm, _lstm_inputs),
-    linen.OptimizedLSTMCell: OwnModule(flax_lstm.LinenOptimizedLstm, _lstm, _lstm_inputs),
-    linen.LSTMCell: OwnModule(flax_lstm.LinenLstm, _lstm, _lstm_inputs),
+    nnx.OptimizedLSTMCell: OwnModule(flax_lstm.NnxOptimizedLstm, _recurrent, _recurrent_inputs),
+    nnx.LSTMCell: OwnModule(flax_lstm.NnxLstm, _recurrent, _recurrent_inputs),
+    nnx.GRUCell: OwnModule(flax_recurrent.NnxGru, _recurrent, _recurrent_inputs),
+    nnx.SimpleCell: OwnModule(flax_recurrent.NnxSimple, _recurrent, _recurrent_inputs),
+    linen.OptimizedLSTMCell: OwnModule(flax_lstm.LinenOptimizedLstm, _recurrent, _recurrent_inputs),
+    linen.LSTMCell: OwnModule(flax_lstm.LinenLstm, _recurrent, _recurrent_inputs),
+    linen.GRUCell: OwnModule(flax_recurrent.LinenGru, _recurrent, _recurrent_inputs),
+    linen.SimpleCell: OwnModule(flax_recurrent.LinenSimple, _recurrent, _recurrent_inputs),
 }

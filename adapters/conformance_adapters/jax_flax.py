@@ -30,8 +30,16 @@ class JaxAdapter(FrameworkAdapter):
     def table(self) -> Sequence[type[Subject]]:
         """The subjects, imported when they are asked for: `list` names adapters and needs none."""
         from conformance_adapters import flax_layers, flax_lstm, flax_normalization, jax_activation, jax_attention
+        from conformance_adapters.flax_recurrent import SUBJECTS as RECURRENT
 
-        return (*jax_attention.SUBJECTS, *flax_layers.SUBJECTS, *jax_activation.SUBJECTS, *flax_normalization.SUBJECTS, *flax_lstm.SUBJECTS)
+        return (
+            *jax_attention.SUBJECTS,
+            *flax_layers.SUBJECTS,
+            *jax_activation.SUBJECTS,
+            *flax_normalization.SUBJECTS,
+            *flax_lstm.SUBJECTS,
+            *RECURRENT,
+        )
 
     def owns(self, subject: Any) -> bool:
         """A module of Flax, a linen module with its variables, a function that JAX made, or a pytree that is called."""

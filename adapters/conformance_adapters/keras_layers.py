@@ -29,7 +29,7 @@ from conformance_adapters.keras_convolution import Conv2D, PaddedConv2D
 from conformance_adapters.keras_elementary import Dense, Gelu, LayerNormalization, Softmax
 from conformance_adapters.keras_modes import run_jitted
 from conformance_adapters.keras_normalization import SUBJECTS as NORMALIZATION
-from conformance_adapters.keras_recurrent import LSTM
+from conformance_adapters.keras_recurrent import SUBJECTS as RECURRENT
 from conformance_adapters.keras_subject import KerasSubject, to_numpy
 from conformance_adapters.subject import FrameworkAdapter
 from conformance_adapters.tensorflow_modes import GRAPH, XLA, run_traced
@@ -53,7 +53,7 @@ SUBJECTS: tuple[type[KerasSubject], ...] = (
     Softmax,
     Gelu,
     *ACTIVATIONS,
-    LSTM,
+    *RECURRENT,
     Conv2D,
     PaddedConv2D,
 )
@@ -266,10 +266,17 @@ class KerasOnJax(KerasAdapter):
 
     @contextmanager
     def inference(self) -> Iterator[None]:
-        """JAX's 'not supported on CPU' as Unsupported: float16 attention, say, which Keras survives and a trace not."""
+        """JAX's 'not supported on CPU' as Unsupported: float16 attention, say, which Keras survives and a trace not.
+
+        So is its refusal of a loop whose state changes its dtype, as that of Keras's float64 SimpleRNN does.
+        """
         with super().inference():
             try:
                 yield
+            except TypeError as error:
+                if "carry input and carry output must have equal types" not in str(error):
+                    raise
+                raise Unsupported(f"{self.name}: JAX scans no cell whose state comes out in another dtype") from error
             except ValueError as error:
                 if "is not supported by" not in str(error):
                     raise

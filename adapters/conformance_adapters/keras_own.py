@@ -7,7 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from conformance import layout
@@ -16,7 +16,7 @@ from conformance_adapters.keras_attention import GroupQueryAttention, MultiHeadA
 from conformance_adapters.keras_convolution import Conv2D
 from conformance_adapters.keras_layers import Dense, LayerNormalization, Softmax
 from conformance_adapters.keras_normalization import RMSNormalization
-from conformance_adapters.keras_recurrent import LSTM
+from conformance_adapters.keras_recurrent import GRU, LSTM, GRUResetBefore, SimpleRNN
 from conformance_adapters.keras_siblings import Attention, GeluActivation, SoftmaxActivation
 from conformance_adapters.keras_subject import KerasSubject, seen_as, to_numpy
 
@@ -46,7 +46,10 @@ def own(layer: Any) -> OwnLayer | None:
     """What `layer` is, if it is one of Keras's own (a subclass may compute anything)."""
     if type(layer).__name__ == "Activation":
         return _activations().get((type(layer), layer.activation))
-    return _layers().get(type(layer))
+    known = _layers().get(type(layer))
+    if known is not None and known.subject is GRU and not layer.reset_after:
+        return replace(known, subject=GRUResetBefore)
+    return known
 
 
 def config(layer: Any) -> dict[str, Any]:
@@ -162,20 +165,25 @@ def _conv2d(layer: Any) -> dict[str, Any]:
     }
 
 
-def _lstm(layer: Any) -> dict[str, Any]:
-    _refuse(layer.stateful, "keras.layers.LSTM that keeps its state between calls (stateful=True)")
-    named = {"activation": _name(layer.activation), "recurrent_activation": _name(layer.recurrent_activation)}
+def _recurrent(layer: Any) -> dict[str, Any]:
+    own_name = f"keras.layers.{type(layer).__name__}"
+    _refuse(layer.stateful, f"{own_name} that keeps its state between calls (stateful=True)")
+    options = [option for option in ("activation", "recurrent_activation") if hasattr(layer, option)]
+    named = {option: _name(getattr(layer, option)) for option in options}
     for option, name in named.items():
         known = LSTM.options[option]
-        _refuse(name not in known, f"keras.layers.LSTM with {option}={name!r}: known are {', '.join(known)}")
+        _refuse(name not in known, f"{own_name} with {option}={name!r}: known are {', '.join(known)}")
+    if hasattr(layer, "reset_after"):
+        named["reset"] = "after" if layer.reset_after else "before"
     return {"direction": "reverse" if layer.go_backwards else "forward", **named}
 
 
 def _states(given: Mapping[str, Any]) -> Tensors:
     sequences, states = given["sequences"], given["initial_state"]
     masked = given["mask"] if given["mask"] is not None else getattr(sequences, "_keras_mask", None)
-    _refuse(masked is not None, "keras.layers.LSTM called with a mask of time steps")
-    return {"x": sequences, **dict(zip(("initial_hidden", "initial_cell"), states or (), strict=False))}
+    _refuse(masked is not None, "a recurrent layer called with a mask of time steps")
+    states = () if states is None else states if isinstance(states, list | tuple) else (states,)
+    return {"x": sequences, **dict(zip(("initial_hidden", "initial_cell"), states, strict=False))}
 
 
 def _attention(layer: Any) -> dict[str, Any]:
@@ -244,7 +252,9 @@ def _layers() -> Mapping[type, OwnLayer]:
         layers.RMSNormalization: OwnLayer(RMSNormalization, RMSNormalization.read_config, _x),
         layers.Softmax: OwnLayer(Softmax, _softmax, _x),
         layers.Conv2D: OwnLayer(Conv2D, _conv2d, _x),
-        layers.LSTM: OwnLayer(LSTM, _lstm, _states),
+        layers.LSTM: OwnLayer(LSTM, _recurrent, _states),
+        layers.GRU: OwnLayer(GRU, _recurrent, _states),
+        layers.SimpleRNN: OwnLayer(SimpleRNN, _recurrent, _states),
         layers.MultiHeadAttention: OwnLayer(MultiHeadAttention, _attention, _projected, _causal, _head_sizes),
         layers.GroupQueryAttention: OwnLayer(GroupQueryAttention, _attention, _projected, _causal, _head_sizes),
         layers.Attention: OwnLayer(Attention, Attention.read_config, Attention.called_with, _causal, told=("scale",)),

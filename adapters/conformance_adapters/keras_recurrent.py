@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,52 +16,36 @@ if TYPE_CHECKING:
     from conformance.trace import Request
 
 
-_STATES = ("initial_hidden", "initial_cell")
+class _Recurrent(KerasSubject):
+    """What the layers have in common."""
 
-
-class LSTM(KerasSubject):
-    """`keras.layers.LSTM`, whose gate order is the canonical one."""
-
-    name = "keras.layers.LSTM"
-    layer = "lstm"
-    inputs = ("x", *_STATES)
-    weight_names = ("kernel", "recurrent_kernel", "bias")
-    options: ClassVar = {
-        "direction": ("forward", "reverse"),
-        "activation": ("tanh", "sigmoid", "relu"),
-        "recurrent_activation": ("sigmoid", "hard_sigmoid"),
-    }
-    parameters = (
-        Parameter(
-            "lstm_cell/kernel", "kernel", "channel (gate unit) -> channel (gate unit)", order={"gate": (0, 1, 2, 3)}
-        ),
-        Parameter(
-            "lstm_cell/recurrent_kernel",
-            "recurrent_kernel",
-            "unit (gate unit2) -> unit (gate unit2)",
-            order={"gate": (0, 1, 2, 3)},
-        ),
-        Parameter("lstm_cell/bias", "bias", "(gate unit) -> (gate unit)", order={"gate": (0, 1, 2, 3)}),
-    )
+    cell: ClassVar[str]
+    states: ClassVar[tuple[str, ...]] = ("initial_hidden",)
 
     def __init__(self, request: Request) -> None:
         from keras import layers
 
         super().__init__(request)
         config, weights = request.config, request.weights
-        self.instance = layers.LSTM(
+        self.instance = getattr(layers, self.cell)(
             weights["recurrent_kernel"].shape[0],
-            activation=config["activation"],
-            recurrent_activation=config["recurrent_activation"],
-            use_bias="bias" in weights,
+            use_bias="bias" in weights or "recurrent_bias" in weights,
             recurrent_initializer="zeros",  # overwritten; the default's QR factorisation has no narrow formats
             return_sequences=True,
             go_backwards=config["direction"] == "reverse",
             dtype=request.dtype,
-            name="lstm",
+            **self.arguments(),
         )
         self.instance.build(request.inputs["x"].shape)
-        self.load(self.instance, weights)
+        self.load(self.instance, {**self.neutral(), **weights})
+
+    def arguments(self) -> dict[str, Any]:
+        """Further arguments of the layer."""
+        return {n: self.request.config[n] for n in ("activation", "recurrent_activation") if n in self.request.config}
+
+    def neutral(self) -> Mapping[str, NDArray[Any]]:
+        """The canonical weights that the layer has though the request may not, at the value that changes nothing."""
+        return {}
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """The canonical weights, read back out of the layer."""
@@ -69,14 +53,15 @@ class LSTM(KerasSubject):
 
     def prepare(self) -> None:
         """Zeros for one of the first hidden state and cell, where only the other is given."""
-        lacking = [n for n in _STATES if n not in self.given]
-        if len(lacking) == 1:
-            self.given[lacking[0]] = self.tensor(np.zeros((len(self.request.inputs["x"]), self.instance.units)))
+        lacking = [n for n in self.states if n not in self.given]
+        if len(lacking) < len(self.states):
+            for name in lacking:
+                self.given[name] = self.tensor(np.zeros((len(self.request.inputs["x"]), self.instance.units)))
 
     def initial_state(self) -> list[Any] | None:
         """Hidden state and cell, or None where neither is given."""
         self.prepare()
-        return [self.given[n] for n in _STATES] if _STATES[0] in self.given else None
+        return [self.given[n] for n in self.states] if self.states[0] in self.given else None
 
     def observed(self) -> Callable[[], Any]:
         """On TensorFlow the layer unrolled: its loop is one operation of the graph, of which the inside is hidden."""
@@ -92,6 +77,89 @@ class LSTM(KerasSubject):
             output = output[0]
         # go_backwards returns the time steps in the order in which it walked through them: put back here.
         return ops.flip(output, axis=1) if self.instance.go_backwards else output
+
+
+def _gates(name: str, weights: str, axes: str, order: tuple[int, ...]) -> Parameter:
+    return Parameter(name, weights, f"{axes} (gate unit) -> {axes} (gate unit)", order={"gate": order})
+
+
+class LSTM(_Recurrent):
+    """`keras.layers.LSTM`, whose gate order is the canonical one."""
+
+    name = "keras.layers.LSTM"
+    layer = "lstm"
+    cell = "LSTM"
+    states = ("initial_hidden", "initial_cell")
+    inputs = ("x", *states)
+    weight_names = ("kernel", "recurrent_kernel", "bias")
+    options: ClassVar = {
+        "direction": ("forward", "reverse"),
+        "activation": ("tanh", "sigmoid", "relu"),
+        "recurrent_activation": ("sigmoid", "hard_sigmoid"),
+    }
+    parameters = (
+        _gates("lstm_cell/kernel", "kernel", "channel", (0, 1, 2, 3)),
+        _gates("lstm_cell/recurrent_kernel", "recurrent_kernel", "state", (0, 1, 2, 3)),
+        _gates("lstm_cell/bias", "bias", "", (0, 1, 2, 3)),
+    )
+
+
+class GRU(_Recurrent):
+    """`keras.layers.GRU`, which has the update gate first; `reset_after`, as is its default."""
+
+    name = "keras.layers.GRU"
+    layer = "gru"
+    cell = "GRU"
+    inputs = ("x", "initial_hidden")
+    weight_names: ClassVar[tuple[str, ...]] = ("kernel", "recurrent_kernel", "bias", "recurrent_bias")
+    options: ClassVar = {**LSTM.options, "reset": ("after",)}
+    parameters: ClassVar[Sequence[Parameter]] = (
+        _gates("gru_cell/kernel", "kernel", "channel", (1, 0, 2)),
+        _gates("gru_cell/recurrent_kernel", "recurrent_kernel", "state", (1, 0, 2)),
+        _gates("gru_cell/bias", "bias recurrent_bias", "part", (1, 0, 2)),
+    )
+
+    def arguments(self) -> dict[str, Any]:
+        """Where the reset gate acts."""
+        return {**super().arguments(), "reset_after": self.request.config["reset"] == "after"}
+
+    def neutral(self) -> Mapping[str, NDArray[Any]]:
+        """Zeros for the one of its biases that the request has not, where it has the other."""
+        weights = self.request.weights
+        there = [weights[n] for n in ("bias", "recurrent_bias") if n in weights]
+        return {n: np.zeros_like(there[0]) for n in ("bias", "recurrent_bias")} if there else {}
+
+
+class GRUResetBefore(GRU):
+    """`keras.layers.GRU` without `reset_after`, which has one bias."""
+
+    name = "keras.layers.GRU(reset_after=False)"
+    weight_names = ("kernel", "recurrent_kernel", "bias")
+    options: ClassVar = {**GRU.options, "reset": ("before",)}
+    parameters = (*GRU.parameters[:2], _gates("gru_cell/bias", "bias", "", (1, 0, 2)))
+
+    def neutral(self) -> Mapping[str, NDArray[Any]]:
+        """Nothing: its only bias is the canonical one."""
+        return {}
+
+
+class SimpleRNN(_Recurrent):
+    """`keras.layers.SimpleRNN`."""
+
+    name = "keras.layers.SimpleRNN"
+    layer = "simple_rnn"
+    cell = "SimpleRNN"
+    inputs = ("x", "initial_hidden")
+    weight_names = ("kernel", "recurrent_kernel", "bias")
+    options: ClassVar = {"direction": ("forward", "reverse"), "activation": LSTM.options["activation"]}
+    parameters = (
+        Parameter("simple_rnn_cell/kernel", "kernel", "channel unit -> channel unit"),
+        Parameter("simple_rnn_cell/recurrent_kernel", "recurrent_kernel", "state unit -> state unit"),
+        Parameter("simple_rnn_cell/bias", "bias", "unit -> unit"),
+    )
+
+
+SUBJECTS = (LSTM, GRU, GRUResetBefore, SimpleRNN)
 
 
 def unrolled(function: Callable[[], Any]) -> Callable[[], Any]:

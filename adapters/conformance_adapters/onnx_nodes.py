@@ -7,7 +7,6 @@ Sources: the operators' pages in ONNX's Operators.md and ONNX Runtime's ContribO
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import isclose
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -221,63 +220,6 @@ class Softmax(Operator):
         return {"axis": axis}
 
 
-class Lstm(Operator):
-    """LSTM in one direction, time first."""
-
-    layer = "lstm"
-    kinds = (("", "LSTM"),)
-
-    @classmethod
-    def match(cls, wiring: Wiring, node: NodeProto) -> Operator | None:
-        """Initial states that are given are inputs."""
-        operands = [*node.input, *[""] * 8]
-        return cls(wiring, node, {"x": operands[0], "initial_hidden": operands[5], "initial_cell": operands[6]})
-
-    def config(self) -> dict[str, Any]:
-        """Its activations, where the layer has them."""
-        given = self.attributes
-        direction = given.get("direction", "forward")
-        refuse(direction == "bidirectional", "an LSTM in both directions")
-        refuse(given.get("clip"), "an LSTM that clips its cell")
-        refuse(given.get("input_forget"), "an LSTM whose input and forget gates are coupled")
-        refuse(given.get("layout"), "an LSTM with the batch first")
-        refuse(self.operand(4), "an LSTM with a length for each sample")
-        refuse(self.operand(7), "an LSTM with peepholes")
-        names = given.get("activations", ["Sigmoid", "Tanh", "Tanh"])
-        refuse(names[1] != names[2], f"an LSTM with two activations, {names[1]} and {names[2]}")
-        known = {name.lower(): (own, name, a, b) for own, (name, a, b) in subjects.Lstm.ACTIVATIONS.items()}
-        alphas, betas, found = list(given.get("activation_alpha", [])), list(given.get("activation_beta", [])), []
-        for name in names:
-            refuse(name.lower() not in known, f"an LSTM with the activation {name}")
-            own, _, alpha, beta = known[name.lower()]
-            if alpha is not None:  # the operator's own are 0.2 and 0.5
-                is_alpha, is_beta = (alphas.pop(0) if alphas else 0.2), (betas.pop(0) if betas else 0.5)
-                same = isclose(is_alpha, alpha, rel_tol=1e-6) and isclose(is_beta, beta or 0, rel_tol=1e-6)
-                refuse(not same, f"an LSTM whose {name} is {is_alpha:.4g} x + {is_beta:.4g}")
-            found.append(own)
-        return {"direction": direction, "activation": found[1], "recurrent_activation": found[0]}
-
-    def weights(self) -> Arrays:
-        """Gates in the order of the layer, and the sum of the two biases."""
-        arrays = {"W": self.weight(1), "R": self.weight(2), "B": self.weight(3)}
-        made = self.read(subjects.Lstm, {n: None if a is None else a.astype(np.float64) for n, a in arrays.items()})
-        if "recurrent_bias" in made:
-            made["bias"] = made["bias"] + made.pop("recurrent_bias")
-        return made
-
-    def canonical(self, values: Mapping[str, NDArray[Any]]) -> Arrays:
-        """Batch first; states without their axis of directions."""
-        return {"x": values["x"].swapaxes(0, 1), **{n: a[0] for n, a in values.items() if n != "x"}}
-
-    def fed(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
-        """Time first."""
-        return {"x": inputs["x"].swapaxes(0, 1), **{n: a[None] for n, a in inputs.items() if n != "x"}}
-
-    def given(self, output: NDArray[Any]) -> NDArray[Any]:
-        """`batch time unit`, of `time direction batch unit`."""
-        return output[:, 0].swapaxes(0, 1)
-
-
 class Conv(Operator):
     """Conv with two spatial axes, channels second."""
 
@@ -327,10 +269,13 @@ def operators(wiring: Wiring) -> list[Operator]:
     from conformance_adapters.onnx_attention_nodes import ATTENTION
     from conformance_adapters.onnx_gelu_nodes import GELU
     from conformance_adapters.onnx_normalization_nodes import NORMALIZATION
+    from conformance_adapters.onnx_recurrent_nodes import RECURRENT
     from conformance_adapters.onnx_rotary_nodes import ROTARY
 
     known = {
-        kind: operator for operator in (*_PLAIN, *GELU, *ATTENTION, *NORMALIZATION, *ROTARY) for kind in operator.kinds
+        kind: operator
+        for operator in (*_PLAIN, *GELU, *ATTENTION, *NORMALIZATION, *ROTARY, *RECURRENT)
+        for kind in operator.kinds
     }
     found = []
     for node in wiring.model.graph.node:
@@ -342,4 +287,4 @@ def operators(wiring: Wiring) -> list[Operator]:
     return found
 
 
-_PLAIN = (Linear, Gemm, LayerNormalization, Softmax, Lstm, Conv)
+_PLAIN = (Linear, Gemm, LayerNormalization, Softmax, Conv)

@@ -16,7 +16,7 @@ _POINTS = ("scaled", "softcapped", "masked", "probabilities")  # qk_matmul_outpu
 def prepared(model: ModelProto) -> ModelProto:
     """A copy in which every node has a name of its own and the model's own functions are inlined.
 
-    An LSTM that gives its last state only also gives every time step: the same kernel computes both.
+    A recurrent node that gives its last state only also gives every time step: the same kernel computes both.
     """
     from onnx import ModelProto, inliner
 
@@ -27,7 +27,7 @@ def prepared(model: ModelProto) -> ModelProto:
         if not node.name or node.name in seen:
             node.name = f"{node.name or node.op_type}_{position}"
         seen.add(node.name)
-        if node.op_type == "LSTM" and node.domain == "" and not node.output[0]:
+        if node.op_type in ("LSTM", "GRU", "RNN") and node.domain == "" and not node.output[0]:
             node.output[0] = f"{node.name}.Y"
     return copy
 
@@ -74,8 +74,8 @@ def _asked_for_more(node: NodeProto, model: ModelProto, dtype: str, unwanted: se
     kind = (node.domain, node.op_type)
     if kind == ("", "LayerNormalization") and dtype != "float64":  # they are float32 by definition
         _name(node, {1: "Mean", 2: "InvStdDev"})
-    elif kind == ("", "LSTM"):
-        _name(node, {1: "Y_h", 2: "Y_c"})
+    elif kind in (("", "LSTM"), ("", "GRU"), ("", "RNN")):
+        _name(node, {1: "Y_h", 2: "Y_c"} if node.op_type == "LSTM" else {1: "Y_h"})
     elif kind == ("com.microsoft", "MultiHeadAttention") and len(node.output) == 1:
         _name(node, {3: "qk"})
         model.graph.value_info.append(helper.make_tensor_value_info(node.output[3], element_type(dtype), None))

@@ -125,78 +125,6 @@ class Gelu(OnnxSubject):
         return self.graph.add("Gelu", self.input("x"), name="output", approximate=self.config["approximation"])
 
 
-class Lstm(OnnxSubject):
-    """LSTM, time first (the runtime has no kernel for `layout=1`) between two Transposes.
-
-    The operator gives the hidden state of every time step, and of the last one the cell; its gates are
-    not to be had.
-    """
-
-    name: ClassVar[str] = "onnx.LSTM"
-    layer: ClassVar[str] = "lstm"
-    # Canonical activation: the operator's name for it, alpha and beta (its own hard_sigmoid is 0.2x + 0.5).
-    ACTIVATIONS: ClassVar[Mapping[str, tuple[str, float | None, float | None]]] = {
-        "sigmoid": ("Sigmoid", None, None),
-        "tanh": ("Tanh", None, None),
-        "relu": ("Relu", None, None),
-        "softsign": ("Softsign", None, None),
-        "hard_sigmoid": ("HardSigmoid", 1 / 6, 0.5),
-    }
-
-    @classmethod
-    def refuses(cls, request: Request) -> str | None:
-        """Directions are one at a time; it has no projection."""
-        config = request.config
-        for option in ("activation", "recurrent_activation"):
-            if config[option] not in cls.ACTIVATIONS:
-                return f"it has no {option} {config[option]!r}"
-        if config["direction"] not in ("forward", "reverse"):
-            return f"direction {config['direction']!r}"
-        if request.inputs.get("lengths") is not None or "projection" in request.weights:
-            return "lengths and projections"
-        return None
-
-    def layouts(self) -> Sequence[Parameter]:
-        """Gates in the order i, o, f, g; one vector for the two biases."""
-        order = {"gate": (0, 3, 1, 2)}
-        return [
-            Parameter("W", "kernel", "channel (gate unit) -> 1 (gate unit) channel", order=order),
-            Parameter("R", "recurrent_kernel", "previous (gate unit) -> 1 (gate unit) previous", order=order),
-            Parameter("B", "bias recurrent_bias", "part (gate unit) -> 1 (part gate unit)", order=order),
-        ]
-
-    def neutral(self) -> Mapping[str, NDArray[Any]]:
-        """Zeros for the second bias, where there is a first."""
-        weights = self.request.weights
-        return {"recurrent_bias": np.zeros_like(weights["bias"])} if "bias" in weights else {}
-
-    def build(self) -> str:
-        """`batch time unit`."""
-        graph, state = self.graph, []
-        for name in ("initial_hidden", "initial_cell"):
-            state.append(graph.input(name, self.given[name][None]) if name in self.given else "")
-        inputs = [graph.add("Transpose", self.input("x"), name="x.time_first", perm=[1, 0, 2]), "W", "R"]
-        inputs += [self.held("B"), "", *state]  # in between: the lengths
-        while not inputs[-1]:
-            inputs.pop()
-        wanted = [self.ACTIVATIONS[self.config[o]] for o in ("recurrent_activation", "activation", "activation")]
-        alphas, betas = ([a for a in column if a is not None] for column in list(zip(*wanted, strict=True))[1:])
-        hidden = graph.add(
-            "LSTM",
-            *inputs,
-            name="Y",
-            extra=("Y_h", "Y_c"),
-            hidden_size=len(self.request.weights["recurrent_kernel"]),
-            direction=self.config["direction"],
-            activations=[name for name, _, _ in wanted],
-            activation_alpha=alphas or None,
-            activation_beta=betas or None,
-        )
-        axis = graph.initializer("direction_axis", np.array([1]))
-        squeezed = graph.add("Squeeze", hidden, axis, name="Y.one_direction")
-        return graph.add("Transpose", squeezed, name="output", perm=[1, 0, 2])
-
-
 class Conv(OnnxSubject):
     """Conv, channels second, between two Transposes."""
 
@@ -247,9 +175,22 @@ class OnnxRuntimeAdapter(FrameworkAdapter):
         from conformance_adapters.onnx_activation import SUBJECTS as ACTIVATIONS
         from conformance_adapters.onnx_attention import SUBJECTS
         from conformance_adapters.onnx_normalization import SUBJECTS as NORMALIZATION
+        from conformance_adapters.onnx_recurrent import SUBJECTS as RECURRENT
         from conformance_adapters.onnx_rotary import SUBJECTS as ROTARY
 
-        return (*SUBJECTS, *ROTARY, MatMulAdd, Gemm, LayerNormalization, *NORMALIZATION, Softmax, Gelu, *ACTIVATIONS, Lstm, Conv)
+        return (
+            *SUBJECTS,
+            *ROTARY,
+            MatMulAdd,
+            Gemm,
+            LayerNormalization,
+            *NORMALIZATION,
+            Softmax,
+            Gelu,
+            *ACTIVATIONS,
+            *RECURRENT,
+            Conv,
+        )
 
     def owns(self, subject: Any) -> bool:
         """The Path of a `.onnx` file, an onnx.ModelProto or an InferenceSession."""

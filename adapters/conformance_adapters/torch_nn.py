@@ -127,79 +127,6 @@ class Gelu(TorchSubject):
         return self.module(self.inputs["x"])
 
 
-class Lstm(TorchSubject):
-    """torch.nn.LSTM, `batch_first`.
-
-    It has no reverse direction alone: for "reverse" it is bidirectional, with zeros in the forward half,
-    and the output is the reverse half of what it returns.
-    """
-
-    name: ClassVar[str] = "torch.nn.LSTM"
-    layer: ClassVar[str] = "lstm"
-
-    @classmethod
-    def refuses(cls, request: Request) -> str | None:
-        """Its activations are fixed; sequences of several lengths and projections are not offered here."""
-        config = request.config
-        for option, only in (("activation", "tanh"), ("recurrent_activation", "sigmoid")):
-            if config[option] != only:
-                return f"its {option} is {only}, not {config[option]}"
-        if config["direction"] not in ("forward", "reverse"):
-            return f"direction {config['direction']!r}"
-        if request.inputs.get("lengths") is not None or "projection" in request.weights:
-            return "lengths and projections"
-        return None
-
-    @property
-    def _reverse(self) -> bool:
-        return self.config["direction"] == "reverse"
-
-    def make(self) -> torch.nn.Module:
-        """The module of one layer."""
-        from torch.nn import LSTM
-
-        return LSTM(
-            self.request.weights["kernel"].shape[0],
-            self.request.weights["recurrent_kernel"].shape[0],
-            bias="bias" in self.request.weights,
-            batch_first=True,
-            bidirectional=self._reverse,
-        )
-
-    def layouts(self) -> Sequence[Parameter]:
-        """`4*unit in`, the gates in canonical order; two bias vectors that are added."""
-        suffix = "_l0_reverse" if self._reverse else "_l0"
-        own = [
-            Parameter(f"weight_ih{suffix}", "kernel", "channel gates -> gates channel"),
-            Parameter(f"weight_hh{suffix}", "recurrent_kernel", "unit gates -> gates unit"),
-            Parameter(f"bias_ih{suffix}", "bias", "gates -> gates"),
-            Parameter(f"bias_hh{suffix}", "bias", "gates -> gates", addend=True),
-        ]
-        idle = [  # the forward half, which "reverse" does not use, holds zeros
-            Parameter("weight_ih_l0", "kernel", "channel gates -> gates channel", addend=True),
-            Parameter("weight_hh_l0", "recurrent_kernel", "unit gates -> gates unit", addend=True),
-            Parameter("bias_ih_l0", "bias", "gates -> gates", addend=True),
-            Parameter("bias_hh_l0", "bias", "gates -> gates", addend=True),
-        ]
-        return own + idle if self._reverse else own
-
-    def prepare(self) -> None:
-        """The states before the first time step."""
-        given = [self.request.inputs.get(n) for n in ("initial_hidden", "initial_cell")]
-        self.initial = None if given[0] is given[1] is None else tuple(self._state(g) for g in given)
-
-    def _state(self, given: NDArray[Any] | None) -> torch.Tensor:
-        used = np.zeros((len(self.request.inputs["x"]), self.module.hidden_size)) if given is None else given
-        return self.tensor(np.stack([np.zeros_like(used), used] if self._reverse else [used]))
-
-    def forward(self) -> torch.Tensor:
-        """`batch time unit`."""
-        x, first = self.inputs["x"], self.module.batch_first
-        output = self.module(x if first else x.transpose(0, 1), self.initial)[0]  # time first is its default
-        output = output if first else output.transpose(0, 1)
-        return output[..., self.module.hidden_size :] if self._reverse else output
-
-
 class Conv2d(TorchSubject):
     """torch.nn.Conv2d with a padding of its own: none, 'same' at stride 1, or a symmetric one."""
 
@@ -289,8 +216,20 @@ class TorchAdapter(FrameworkAdapter):
         from conformance_adapters.torch_activation import SUBJECTS as ACTIVATIONS
         from conformance_adapters.torch_attention import SUBJECTS
         from conformance_adapters.torch_normalization import SUBJECTS as NORMALIZATION
+        from conformance_adapters.torch_recurrent import SUBJECTS as RECURRENT
 
-        return (*SUBJECTS, Linear, LayerNorm, *NORMALIZATION, Softmax, Gelu, *ACTIVATIONS, Lstm, Conv2d, PaddedConv2d)
+        return (
+            *SUBJECTS,
+            Linear,
+            LayerNorm,
+            *NORMALIZATION,
+            Softmax,
+            Gelu,
+            *ACTIVATIONS,
+            *RECURRENT,
+            Conv2d,
+            PaddedConv2d,
+        )
 
     def owns(self, subject: Any) -> bool:
         """A module, an exported program or its file."""

@@ -15,7 +15,8 @@ from conformance.errors import Unsupported
 from conformance.trace import Request
 from conformance_adapters import torch_normalization
 from conformance_adapters.torch_attention import MultiheadAttention
-from conformance_adapters.torch_nn import Conv2d, Gelu, LayerNorm, Linear, Lstm, Softmax
+from conformance_adapters.torch_nn import Conv2d, Gelu, LayerNorm, Linear, Softmax
+from conformance_adapters.torch_recurrent import Gru, Lstm, Rnn
 from conformance_adapters.torch_subject import TorchSubject
 
 if TYPE_CHECKING:
@@ -95,11 +96,15 @@ def _channels_last(module: Any, given: Mapping[str, Any]) -> Arrays:
     return {"x": (x if x.ndim == 4 else x[None]).permute(0, 2, 3, 1)}
 
 
-def _lstm(module: nn.LSTM) -> dict[str, Any]:
-    _refuse(module.num_layers != 1, f"torch.nn.LSTM of {module.num_layers} layers: give its layers one by one")
-    _refuse(module.bidirectional, "torch.nn.LSTM in both directions")
-    _refuse(module.proj_size, "torch.nn.LSTM with a projection")
-    return {"direction": "forward", "activation": "tanh", "recurrent_activation": "sigmoid"}
+def _recurrent(module: nn.RNNBase) -> dict[str, Any]:
+    name = f"torch.nn.{type(module).__name__}"
+    _refuse(module.num_layers != 1, f"{name} of {module.num_layers} layers: give its layers one by one")
+    _refuse(module.bidirectional, f"{name} in both directions")
+    _refuse(module.proj_size, f"{name} with a projection")
+    if isinstance(module, nn.RNN):
+        return {"direction": "forward", "activation": module.nonlinearity}
+    gates = {"direction": "forward", "activation": "tanh", "recurrent_activation": "sigmoid"}
+    return gates | {"reset": "after"} if isinstance(module, nn.GRU) else gates
 
 
 def _states(module: Any, given: Mapping[str, Any]) -> Arrays:
@@ -108,7 +113,8 @@ def _states(module: Any, given: Mapping[str, Any]) -> Arrays:
     made = {"x": x if x.ndim == 3 else x[None] if module.batch_first else x[:, None]}
     if not module.batch_first:
         made["x"] = made["x"].transpose(0, 1)
-    for name, state in zip(("initial_hidden", "initial_cell"), states or (), strict=False):
+    states = states if isinstance(states, tuple) else () if states is None else (states,)
+    for name, state in zip(("initial_hidden", "initial_cell"), states, strict=False):
         made[name] = state.reshape(-1, state.shape[-1])
     return made
 
@@ -153,6 +159,8 @@ _OWN: Mapping[type[nn.Module], OwnModule] = {
     nn.Softmax: OwnModule(Softmax, _softmax, _x),
     nn.GELU: OwnModule(Gelu, lambda module: {"approximation": module.approximate}, _x),
     nn.Conv2d: OwnModule(Conv2d, _conv2d, _channels_last),
-    nn.LSTM: OwnModule(Lstm, _lstm, _states),
+    nn.LSTM: OwnModule(Lstm, _recurrent, _states),
+    nn.GRU: OwnModule(Gru, _recurrent, _states),
+    nn.RNN: OwnModule(Rnn, _recurrent, _states),
     nn.MultiheadAttention: OwnModule(MultiheadAttention, _attention, _attended),
 }

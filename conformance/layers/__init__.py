@@ -39,6 +39,8 @@ _FAMILIES = {
     "swiglu": "gated",
     "log_softmax": "softmax",
     "lstm": "recurrent",
+    "gru": "gru",
+    "simple_rnn": "simple_rnn",
     "conv2d": "convolution",
     "sequential": "sequential",
 }

@@ -56,7 +56,8 @@ def turned(kernel: Array, recurrent_kernel: Array, orientation: str) -> tuple[Ar
     return made[0], made[1]
 
 
-def _form(name: str, choice: str) -> str:
+def gate_activation(name: str, choice: str) -> str:
+    """The activation of the gates under `lstm.recurrent-activation`, where the config asks for `name`."""
     if choice == "<config>":
         return name
     return "hard_sigmoid_fifth" if choice == "hard_sigmoid" else choice
@@ -91,7 +92,7 @@ def input_gate(
         linear_kernel_orientation,
         arithmetic_precision,
     )
-    return activate(_form(recurrent_activation, lstm_recurrent_activation), inner)
+    return activate(gate_activation(recurrent_activation, lstm_recurrent_activation), inner)
 
 
 def forget_gate(
@@ -122,7 +123,7 @@ def forget_gate(
     )
     if lstm_forget_bias != "0":
         inner = inner + float(lstm_forget_bias)
-    return activate(_form(recurrent_activation, lstm_recurrent_activation), inner)
+    return activate(gate_activation(recurrent_activation, lstm_recurrent_activation), inner)
 
 
 def cell_candidate(
@@ -177,7 +178,7 @@ def output_gate(
         linear_kernel_orientation,
         arithmetic_precision,
     )
-    return activate(_form(recurrent_activation, lstm_recurrent_activation), inner)
+    return activate(gate_activation(recurrent_activation, lstm_recurrent_activation), inner)
 
 
 def cell(

@@ -88,6 +88,21 @@ def lstm_weights(dtype, into=3, unit=5, bias=True):
     return made if bias else {n: v for n, v in made.items() if n != "bias"}
 
 
+BIASES = ("bias", "recurrent_bias")
+
+
+def gru_weights(dtype, *biases, into=3, unit=5):
+    """Flax's gates have no bias of the state, the candidate has."""
+    made = {
+        "kernel": plain.values(dtype, 1, into, 3 * unit),
+        "recurrent_kernel": plain.values(dtype, 2, unit, 3 * unit),
+    }
+    made |= {n: plain.values(dtype, i, 3 * unit) for i, n in enumerate(biases, 3)}
+    if "recurrent_bias" in made:
+        made["recurrent_bias"][: 2 * unit] = 0
+    return made
+
+
 # ------------------------------------------------------------------------------------ weights ----
 ROUND_TRIPS = [
     *[
@@ -110,6 +125,18 @@ ROUND_TRIPS = [
         for given in (("scale", "bias"), ("scale",), ("bias",), ())
     ],
     *[("lstm", name, {"x": (2, 7, 3)}, lstm_weights("float64", bias=bias), LSTM) for name in LSTMS for bias in (1, 0)],
+    *[
+        ("gru", name, {"x": (2, 7, 3)}, gru_weights("float64", *biases), {**LSTM, "reset": "after"})
+        for name, all_biases in (("flax.nnx.RNN(GRUCell)", ("bias",)), ("flax.linen.RNN(GRUCell)", BIASES))
+        for biases in (all_biases, ())
+    ],
+    *[
+        ("simple_rnn", f"flax.{name}.RNN(SimpleCell)", {"x": (2, 7, 3)},
+         {"kernel": plain.values("float64", 1, 3, 5), "recurrent_kernel": plain.values("float64", 2, 5, 5), **bias},
+         {n: LSTM[n] for n in ("direction", "activation")})
+        for name in ("nnx", "linen")
+        for bias in ({}, {"bias": plain.values("float64", 1, 5)})
+    ],
     *[
         ("conv2d", name, {"x": (2, 11, 13, 4)},
          {"kernel": plain.values("float64", 0, 3, 5, 2, 6), "bias": plain.values("float64", 1, 6)},

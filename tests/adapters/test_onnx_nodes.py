@@ -463,6 +463,16 @@ SINGLE = {
     "layer_norm": ("float[N, 4] x) => (float[N, 4] y", "y = LayerNormalization <axis = 1> (x, s)", {"s": numbers(4)}),
     "lstm": ("float[T, N, 4] x) => (float[T, 1, N, 3] y", lstm(outputs="y")[0], lstm()[1]),
     "gelu": ("float[N] x) => (float[N] y", "y = Gelu (x)", {}),
+    "gru": (
+        "float[T, N, 4] x) => (float[T, 1, N, 3] y",
+        "y = GRU <hidden_size = 3, linear_before_reset = 1> (x, w, r, b)",
+        {"w": numbers(1, 9, 4), "r": numbers(1, 9, 3), "b": numbers(1, 18)},
+    ),
+    "simple_rnn": (
+        "float[T, N, 4] x) => (float[T, 1, N, 3] y",
+        'y = RNN <hidden_size = 3, activations = ["Relu"], direction = "reverse"> (x, w, r, b)',
+        {"w": numbers(1, 3, 4), "r": numbers(1, 3, 3), "b": numbers(1, 6)},
+    ),
 }
 
 

@@ -10,7 +10,8 @@ import pytest
 from conformance.errors import Unsupported
 from conformance.trace import Request
 from conformance_adapters.onnx_attention import MultiHeadAttention, ProjectedAttention
-from conformance_adapters.onnx_runtime import Conv, Gemm, LayerNormalization, Lstm, MatMulAdd, OnnxRuntimeAdapter
+from conformance_adapters.onnx_recurrent import Lstm
+from conformance_adapters.onnx_runtime import Conv, Gemm, LayerNormalization, MatMulAdd, OnnxRuntimeAdapter
 
 ADAPTER = OnnxRuntimeAdapter()
 PRECISE = ("float64", "float32")

@@ -13,7 +13,8 @@ LAYERS = [name for name in layer_names() if name != "sequential"]  # which has n
 
 # Replays that the vocabulary has for a layer, and the oracle's layer not (yet), with the reason.
 NOT_REPLAYED = {
-    ("lstm", "rnn.bidirectional-merge"): "the layer runs in one direction: there is nothing to merge",
+    (layer, "rnn.bidirectional-merge"): "the layer runs in one direction: there is nothing to merge"
+    for layer in ("lstm", "gru", "simple_rnn")
 }
 
 HEADS = {"query_kernel": drawn(1, 4, 8), "key_kernel": drawn(2, 4, 4), "value_kernel": drawn(3, 4, 6)}
@@ -66,6 +67,14 @@ CASES = {
     "lstm": [(
         {"x": drawn(0, 2, 3, 4)},
         {"kernel": drawn(1, 4, 8), "recurrent_kernel": drawn(2, 2, 8), "bias": drawn(3, 8)}, {},
+    )],
+    "gru": [
+        ({"x": drawn(0, 2, 3, 4), "initial_hidden": drawn(5, 2, 2)}, {"kernel": drawn(1, 4, 6),
+         "recurrent_kernel": drawn(2, 2, 6), "bias": drawn(3, 6), "recurrent_bias": drawn(4, 6)}, {}),
+    ],
+    "simple_rnn": [(
+        {"x": drawn(0, 2, 3, 4)}, {"kernel": drawn(1, 4, 2), "recurrent_kernel": drawn(2, 2, 2), "bias": drawn(3, 2)},
+        {},
     )],
     "conv2d": [(
         {"x": drawn(0, 2, 6, 6, 4)}, {"kernel": drawn(1, 3, 3, 2, 6)},
@@ -145,6 +154,7 @@ NAMED_IN_CONFIG = {
     "leaky_relu_slope": "slope",
     "elu_alpha": "alpha",
     "lstm_recurrent_activation": "recurrent_activation",
+    "gru_reset": "reset",
     "attention_causal_alignment": "causal",
     "rope_base": "base",
     "rope_pairing": "pairing",

@@ -9,6 +9,7 @@ import convolution_layers
 import dot_product_faults
 import flax_clean
 import flax_faults
+import gru_layers
 import jax_clean
 import jax_faults
 import keras_clean
@@ -43,6 +44,7 @@ FAULTS: list[Planted] = [
     *other_layers.FAULTS,
     *convolution_layers.FAULTS,
     *lstm_layers.FAULTS,
+    *gru_layers.FAULTS,
     *jax_faults.FAULTS,
     *flax_faults.FAULTS,
     *keras_faults.FAULTS,
@@ -58,6 +60,7 @@ CLEAN: list[Clean] = [
     *other_layers.CLEAN,
     *convolution_layers.CLEAN,
     *lstm_layers.CLEAN,
+    *gru_layers.CLEAN,
     *jax_clean.CLEAN,
     *flax_clean.CLEAN,
     *keras_clean.CLEAN,

@@ -1,0 +1,153 @@
+"""PyTorch's recurrent layers as subjects, `batch_first`.
+
+They have no reverse direction alone: for "reverse" they are bidirectional, with zeros in the forward half, and the
+output is the reverse half of what they return.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from conformance.layout import Parameter
+from conformance_adapters.torch_subject import TorchSubject
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from conformance.trace import Request
+
+
+class _Recurrent(TorchSubject):
+    """What the modules have in common: two bias vectors, one of the input and one of the state."""
+
+    module_name: ClassVar[str]
+    states: ClassVar[tuple[str, ...]] = ("initial_hidden",)
+    fixed: ClassVar[Mapping[str, Any]] = {}
+    # Whether the two bias vectors are one canonical weight.
+    summed: ClassVar[bool] = True
+
+    @classmethod
+    def refuses(cls, request: Request) -> str | None:
+        """What of its config is fixed."""
+        config = request.config
+        for option, only in cls.fixed.items():
+            if config[option] != only:
+                return f"its {option} is {only}, not {config[option]}"
+        if config["direction"] not in ("forward", "reverse"):
+            return f"direction {config['direction']!r}"
+        return None
+
+    @property
+    def _reverse(self) -> bool:
+        return bool(self.config["direction"] == "reverse")
+
+    def options(self) -> dict[str, Any]:
+        """Further arguments of the module."""
+        return {}
+
+    def make(self) -> torch.nn.Module:
+        """The module of one layer."""
+        from torch import nn
+
+        weights = self.request.weights
+        made: torch.nn.Module = getattr(nn, self.module_name)(
+            weights["kernel"].shape[0],
+            weights["recurrent_kernel"].shape[0],
+            bias="bias" in weights or "recurrent_bias" in weights,
+            batch_first=True,
+            bidirectional=self._reverse,
+            **self.options(),
+        )
+        return made
+
+    def layouts(self) -> Sequence[Parameter]:
+        """`gates*unit in`, the gates in canonical order."""
+        own = self._direction("_l0_reverse" if self._reverse else "_l0")
+        if not self._reverse:
+            return own
+        # the forward half, which "reverse" does not use, holds zeros
+        return own + [Parameter(p.name, p.weights, p.pattern, addend=True) for p in self._direction("_l0")]
+
+    def _direction(self, suffix: str) -> list[Parameter]:
+        state = "bias" if self.summed else "recurrent_bias"
+        return [
+            Parameter(f"weight_ih{suffix}", "kernel", "channel gates -> gates channel"),
+            Parameter(f"weight_hh{suffix}", "recurrent_kernel", "unit gates -> gates unit"),
+            Parameter(f"bias_ih{suffix}", "bias", "gates -> gates"),
+            Parameter(f"bias_hh{suffix}", state, "gates -> gates", addend=self.summed),
+        ]
+
+    def prepare(self) -> None:
+        """The states before the first time step."""
+        given = [self.request.inputs.get(n) for n in self.states]
+        made = None if all(g is None for g in given) else tuple(self._state(g) for g in given)
+        self.initial = made if made is None or len(made) > 1 else made[0]
+
+    def _state(self, given: NDArray[Any] | None) -> torch.Tensor:
+        used = np.zeros((len(self.request.inputs["x"]), self.module.hidden_size)) if given is None else given
+        return self.tensor(np.stack([np.zeros_like(used), used] if self._reverse else [used]))
+
+    def forward(self) -> torch.Tensor:
+        """`batch time unit`."""
+        x, first = self.inputs["x"], self.module.batch_first
+        output = self.module(x if first else x.transpose(0, 1), self.initial)[0]  # time first is its default
+        output = output if first else output.transpose(0, 1)
+        return output[..., self.module.hidden_size :] if self._reverse else output
+
+
+class Lstm(_Recurrent):
+    """torch.nn.LSTM."""
+
+    name: ClassVar[str] = "torch.nn.LSTM"
+    layer: ClassVar[str] = "lstm"
+    module_name: ClassVar[str] = "LSTM"
+    states: ClassVar[tuple[str, ...]] = ("initial_hidden", "initial_cell")
+    fixed: ClassVar[Mapping[str, Any]] = {"activation": "tanh", "recurrent_activation": "sigmoid"}
+
+    @classmethod
+    def refuses(cls, request: Request) -> str | None:
+        """Its activations are fixed; sequences of several lengths and projections are not offered here."""
+        if request.inputs.get("lengths") is not None or "projection" in request.weights:
+            return "lengths and projections"
+        return super().refuses(request)
+
+
+class Gru(_Recurrent):
+    """torch.nn.GRU, which has a bias of the state in every gate."""
+
+    name: ClassVar[str] = "torch.nn.GRU"
+    layer: ClassVar[str] = "gru"
+    module_name: ClassVar[str] = "GRU"
+    fixed: ClassVar[Mapping[str, Any]] = {"reset": "after", "activation": "tanh", "recurrent_activation": "sigmoid"}
+    summed: ClassVar[bool] = False
+
+    def neutral(self) -> Mapping[str, NDArray[Any]]:
+        """Zeros for the one of its biases that the request has not, where it has the other."""
+        there = [self.request.weights[n] for n in ("bias", "recurrent_bias") if n in self.request.weights]
+        return {n: np.zeros_like(there[0]) for n in ("bias", "recurrent_bias")} if there else {}
+
+
+class Rnn(_Recurrent):
+    """torch.nn.RNN."""
+
+    name: ClassVar[str] = "torch.nn.RNN"
+    layer: ClassVar[str] = "simple_rnn"
+    module_name: ClassVar[str] = "RNN"
+
+    @classmethod
+    def refuses(cls, request: Request) -> str | None:
+        """Its activation is tanh or relu."""
+        if request.config["activation"] not in ("tanh", "relu"):
+            return f"its nonlinearities are tanh and relu, not {request.config['activation']}"
+        return super().refuses(request)
+
+    def options(self) -> dict[str, Any]:
+        """Its activation."""
+        return {"nonlinearity": self.config["activation"]}
+
+
+SUBJECTS = (Lstm, Gru, Rnn)

@@ -1,0 +1,99 @@
+"""GRU and the simple recurrent layer in the frameworks: how weights are laid out, and what is read off a user's."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import conformance
+from conformance.trace import Request
+from conformance_adapters.keras_recurrent import GRU, GRUResetBefore
+from conformance_adapters.onnx_recurrent import Gru as OnnxGru
+from conformance_adapters.torch_recurrent import Gru
+
+NUMBERS = np.random.default_rng(7)
+CONFIG = {"direction": "forward", "reset": "after", "activation": "tanh", "recurrent_activation": "sigmoid"}
+
+
+def request(*, biases=("bias", "recurrent_bias"), units=2, **config):
+    weights = {
+        "kernel": NUMBERS.normal(size=(3, 3 * units)),
+        "recurrent_kernel": NUMBERS.normal(size=(units, 3 * units)),
+    }
+    weights |= {n: NUMBERS.normal(size=3 * units) for n in biases}
+    return Request("gru", "", {**CONFIG, **config}, {"x": NUMBERS.normal(size=(2, 4, 3))}, weights, "float64")
+
+
+def test_torch_has_a_bias_of_the_state_of_its_own():
+    asked = request()
+    module = Gru(asked).module
+    assert np.array_equal(module.bias_hh_l0.detach().numpy(), asked.weights["recurrent_bias"])
+    assert np.array_equal(module.weight_ih_l0.detach().numpy(), asked.weights["kernel"].T)
+    alone = request(biases=("recurrent_bias",))
+    assert np.array_equal(Gru(alone).module.bias_ih_l0.detach().numpy(), np.zeros(6))
+    assert set(Gru(alone).weights()) == {"kernel", "recurrent_kernel", "recurrent_bias"}
+
+
+def test_onnx_has_the_update_gate_first():
+    asked = request(biases=("bias",))
+    subject = OnnxGru(asked)
+    kernel = asked.weights["kernel"]
+    z, r, n = kernel[:, 2:4], kernel[:, 0:2], kernel[:, 4:6]
+    assert np.array_equal(subject.graph.initializers["W"][0], np.concatenate([z, r, n], axis=1).T)
+    assert np.array_equal(subject.graph.initializers["B"][0, 6:], np.zeros(6))
+    assert all(np.array_equal(a, asked.weights[n]) for n, a in subject.weights().items())
+
+
+def test_keras_has_two_layers_of_one_class():
+    after, before = request(), request(biases=("bias",), reset="before")
+    assert GRU.refuses(after) is None
+    assert "reset='before'" in GRU.refuses(before)
+    assert GRUResetBefore.refuses(before) is None
+    assert "recurrent_bias" in GRUResetBefore.refuses(after)
+
+
+def test_torch_has_no_reset_before_the_product():
+    assert Gru.refuses(request(reset="before")) == "its reset is after, not before"
+
+
+@pytest.mark.parametrize(
+    ("module", "layer"),
+    [
+        (nn.GRU(5, 4), "gru"),
+        (nn.GRU(5, 4, batch_first=True, bias=False), "gru"),
+        (nn.RNN(5, 4, nonlinearity="relu", batch_first=True), "simple_rnn"),
+    ],
+    ids=["gru", "gru without bias", "rnn"],
+)
+def test_a_module_of_torchs_own_is_known(module, layer):
+    case = conformance.check(module, layer)
+    assert (case.status, case.culprit) == ("conforms", None)
+
+
+def test_a_torch_gru_beside_the_layer_of_the_paper():
+    torch.manual_seed(3)
+    case = conformance.check(nn.GRU(5, 4, batch_first=True), "gru", config={"reset": "before"})
+    assert (case.status, case.culprit) == ("diverges", "candidate")
+    (finding,) = case.diagnosis
+    assert (finding.convention, finding.value, finding.canonical) == ("gru.reset", "after", "before")
+
+
+class Cell(nn.Module):
+    """A user's own GRU."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(5, 4)
+
+    def forward(self, x):
+        hidden, outputs = torch.zeros(len(x), 4), []
+        for t in range(x.shape[1]):
+            hidden = self.cell(x[:, t], hidden)
+            outputs.append(hidden)
+        return torch.stack(outputs, 1)
+
+
+def test_the_two_biases_of_a_users_own_gru_are_told_apart():
+    torch.manual_seed(3)
+    case = conformance.check(Cell(), "gru")
+    assert (case.status, case.culprit) == ("conforms", None)
