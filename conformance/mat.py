@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conformance.apart import Apart
 from conformance.errors import ConformanceError
 from conformance.layer import nearest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+_read_mat73 = Apart("conformance.mat73:read_mat73")
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,7 @@ def open_mat(path: str | Path) -> MatFile:
         raise ConformanceError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
     resave = f"save it in MATLAB or Octave with: save -v7 {path.name}"
     if head[:8] == b"\x89HDF\r\n\x1a\n" or head[512:520] == b"\x89HDF\r\n\x1a\n":
-        from conformance.mat73 import read_mat73
-
-        arrays, left_out = read_mat73(path, resave)
+        arrays, left_out = _read_mat73(path, resave)
     elif head.startswith(b"# Created by Octave"):
         raise ConformanceError(f"{path}: is in Octave's text format, its default; {resave}")
     elif head.startswith((b"Octave-1-L", b"Octave-1-B")):

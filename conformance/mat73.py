@@ -86,7 +86,9 @@ class _Reader:
             raise ValueError(f"more than {MEMBERS} arrays")
         kind = item.attrs.get("MATLAB_class", b"")
         kind = kind.decode("latin-1") if isinstance(kind, bytes) else str(kind)
-        if isinstance(item, self.h5py.Group):
+        if isinstance(item, self.h5py.Datatype):
+            self.left_out[name] = "a type, and no values"
+        elif isinstance(item, self.h5py.Group):
             if "MATLAB_sparse" in item.attrs:
                 self.left_out[name] = "a sparse matrix: save full(...) of it"
             elif kind == "struct":

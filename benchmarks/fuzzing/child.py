@@ -102,7 +102,8 @@ def sentence(said: str, name: str) -> str | None:
         return "it does not name the file"
     if len(said) > 1500:
         return f"it has {len(said)} characters"
-    # (libhdf5 asks for as much as a damaged heap says before it looks whether it is there: nothing of it is touched.)
+    # libhdf5 asks for as much as a damaged heap says before it looks whether it is there: nothing of it is touched.
+    said = said.replace("unable to allocate heap block", "")
     if re.search("[Uu]nable to allocate|bad_alloc|MemoryError|not enough memory|[Ff]ailed to allocate", said):
         return "memory ran out"
     return None

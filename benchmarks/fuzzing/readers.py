@@ -14,13 +14,15 @@ from typing import Any
 class Reader:
     """`read` gives what was read; `suffixes` are of the files it takes; `seconds` is the longest that one may take.
 
-    A `heavy` one loads a framework: its coverage is not watched.
+    A `heavy` one loads a framework: its coverage is not watched. What the tool does `apart`, in a process of its own,
+    may fail to end, or die: that is refused there (`conformance.apart`).
     """
 
     read: Callable[[Path], Any]
     suffixes: tuple[str, ...]
     seconds: float = 10.0
     heavy: bool = False
+    apart: bool = False
     file: str = ""  # the name that the file must have: a sentence may name the folder instead
 
 
@@ -29,6 +31,12 @@ def _mat(path: Path) -> Any:
     from conformance_adapters.matlab_live import opened
 
     return opened(path).file.arrays
+
+
+def _mat73(path: Path) -> Any:
+    from conformance.mat73 import read_mat73
+
+    return read_mat73(path, "save it anew")[0]
 
 
 def _arrays(path: Path) -> Any:
@@ -108,7 +116,7 @@ def _pt2(path: Path) -> Any:
 
 READERS: dict[str, Reader] = {
     "mat5": Reader(_mat, (".mat",)),
-    "mat73": Reader(_mat, (".mat",)),
+    "mat73": Reader(_mat73, (".mat",), apart=True),
     "safetensors": Reader(_arrays, (".safetensors",)),
     "npz": Reader(_arrays, (".npz",)),
     "fixture": Reader(_fixture, (".toml",), file="fixture.toml"),
