@@ -36,7 +36,10 @@ class Shipped:
 
 @dataclass(frozen=True)
 class Fixture:
-    """One form of a fixture. `id` is the folder's name, with `/form` where it has several forms."""
+    """One form of a fixture. `id` is the folder's name, with `/form` where it has several forms.
+
+    With `defaults`, what its config does not say is left to the framework, whose own defaults are then what is judged.
+    """
 
     id: str
     layer: str
@@ -46,6 +49,7 @@ class Fixture:
     folder: Path
     arrays: str
     shipped: tuple[Shipped, ...]
+    defaults: bool = False
 
     def load(self) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
         """Its inputs and its weights, by canonical name."""
@@ -86,6 +90,7 @@ class _Form(msgspec.Struct):
     name: str = ""
     summary: str | None = None
     config: dict[str, Any] = {}
+    defaults: bool = False
     subject: list[_Subject] = []
 
 
@@ -128,6 +133,7 @@ def _form(folder: Path, manifest: Path, said: _Manifest, form: _Form) -> Fixture
         folder=folder,
         arrays=form.arrays,
         shipped=tuple(Shipped(s.adapter, s.subject, s.dtypes) for s in form.subject),
+        defaults=form.defaults,
     )
 
 

@@ -207,8 +207,10 @@ def _planned(
         absent = missing(adapter)
         for (fixture, number_format, flow, inputs, weights), mode in product(bound, modes[name]):
             config = {k: flow.config[k] for k in flow.config}
+            left = tuple(k for k in config if k not in fixture.config) if fixture.defaults else ()
+            source = str(fixture.folder)
             request = Request(
-                fixture.layer, "", config, inputs, weights, number_format.name, mode, source=str(fixture.folder)
+                fixture.layer, "", config, inputs, weights, number_format.name, mode, source=source, left=left
             )
             unit = _Unit(fixture, name, request, flow, number_format)
             if absent is not None:

@@ -41,7 +41,8 @@ class Request:
     Arrays are in the canonical layout (CANON), of dtype float64 with values that `dtype` can represent
     (inputs such as masks and indices are bool or int). `subject` is the name of one of the adapter's
     subjects. `decomposed` asks the observed run for the framework's unfused form where it has one.
-    `source` is the fixture's folder where the fixture brings its own subject or recording.
+    `source` is the fixture's folder where the fixture brings its own subject or recording. `left` names the config
+    that is left to the framework: its own default is what runs, though `config` has the canonical one.
     """
 
     layer: str
@@ -54,6 +55,11 @@ class Request:
     device: str = "cpu"
     decomposed: bool = True
     source: str | None = None
+    left: tuple[str, ...] = ()
+
+    def given(self, option: str, /, **arguments: Any) -> dict[str, Any]:
+        """`arguments`, which give `option` to the framework under its own names: none where it is left to it."""
+        return {} if option in self.left else arguments
 
 
 @dataclass(frozen=True)

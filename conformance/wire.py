@@ -84,7 +84,8 @@ def save_request(path: Path, request: Request) -> None:
     """Write a request."""
     tensors = {f"inputs.{n}": a for n, a in request.inputs.items()}
     tensors |= {f"weights.{n}": a for n, a in request.weights.items()}
-    meta = {f: getattr(request, f) for f in ("layer", "subject", "dtype", "mode", "device", "decomposed", "source")}
+    said = ("layer", "subject", "dtype", "mode", "device", "decomposed", "source", "left")
+    meta = {f: getattr(request, f) for f in said}
     save(path, tensors, {**meta, "config": dict(request.config)})
 
 
@@ -92,7 +93,8 @@ def load_request(path: Path) -> Request:
     """Read a request."""
     tensors, meta = load(path)
     groups = _grouped(tensors)
-    return Request(inputs=groups.get("inputs", {}), weights=groups.get("weights", {}), **meta)
+    left = tuple(meta.pop("left", ()))
+    return Request(inputs=groups.get("inputs", {}), weights=groups.get("weights", {}), left=left, **meta)
 
 
 def save_trace(path: Path, trace: Trace) -> None:

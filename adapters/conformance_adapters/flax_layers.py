@@ -24,7 +24,7 @@ class Softmax(JaxSubject):
         """The weights along the axis of the config."""
         import jax
 
-        return jax.nn.softmax(self.inputs["x"], axis=self.config["axis"])
+        return jax.nn.softmax(self.inputs["x"], **self.request.given("axis", axis=self.config["axis"]))
 
 
 class Gelu(JaxSubject):
@@ -43,7 +43,8 @@ class Gelu(JaxSubject):
         """The activation."""
         import jax
 
-        return jax.nn.gelu(self.inputs["x"], approximate=self.config["approximation"] == "tanh")
+        tanh = self.config["approximation"] == "tanh"
+        return jax.nn.gelu(self.inputs["x"], **self.request.given("approximation", approximate=tanh))
 
 
 class _Linear:
@@ -96,7 +97,7 @@ class _LayerNorm:
         """The constructor's arguments; what is Flax's default is left out."""
         config, weights = self.request.config, self.request.weights
         named: dict[str, Any] = {
-            "epsilon": config["epsilon"],
+            **self.request.given("epsilon", epsilon=config["epsilon"]),
             "use_scale": "scale" in weights,
             "use_bias": "bias" in weights,
             "param_dtype": self.dtype,
@@ -181,14 +182,15 @@ class _Conv2d:
 
     def options(self) -> dict[str, Any]:
         """The constructor's arguments that both modules have."""
-        config, weights = self.request.config, self.request.weights
+        config, weights, given = self.request.config, self.request.weights, self.request.given
         padding = config["padding"]
+        named = PADDING[padding] if isinstance(padding, str) else [tuple(side) for side in padding]
         return {
             "kernel_size": weights["kernel"].shape[:2],
-            "strides": _pair(config["strides"]),
-            "padding": PADDING[padding] if isinstance(padding, str) else [tuple(side) for side in padding],
-            "kernel_dilation": _pair(config["dilation"]),
-            "feature_group_count": config["groups"],
+            **given("strides", strides=_pair(config["strides"])),
+            **given("padding", padding=named),
+            **given("dilation", kernel_dilation=_pair(config["dilation"])),
+            **given("groups", feature_group_count=config["groups"]),
             "use_bias": "bias" in weights,
             "param_dtype": self.dtype,
         }

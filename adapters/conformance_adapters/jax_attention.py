@@ -52,7 +52,9 @@ class _JaxFunction:
         import jax
 
         allowed = causal_mask("bottom-right", query.shape[1], key.shape[1])[None, None]
-        named: dict[str, Any] = {"is_causal": config.get("causal") == "top-left", "scale": config.get("scale")}
+        named: dict[str, Any] = {"scale": config.get("scale")}
+        if config.get("causal") == "top-left":
+            named["is_causal"] = True  # not causal is its default
         if mask is not None:
             named["mask" if mask.dtype == bool else "bias"] = mask
         if config.get("causal") == "bottom-right":

@@ -223,7 +223,8 @@ class AttentionFunction(KerasSubject):
         config, mask, bias = self.request.config, self.given[_MASK], self.given[_BIAS]
         causal = config["causal"] == "top-left" and not (bias is not None and self.backend == "torch")
         named = {name: given for name, given in (("mask", mask), ("bias", bias)) if given is not None}
-        return ops.dot_product_attention(query, key, value, scale=config["scale"], is_causal=causal, **named)
+        named |= {"is_causal": True} if causal else {}  # not causal is its default
+        return ops.dot_product_attention(query, key, value, scale=config["scale"], **named)
 
 
 class DotProductAttention(AttentionFunction):

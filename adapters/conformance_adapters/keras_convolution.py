@@ -39,14 +39,15 @@ class Conv2D(KerasSubject):
 
         super().__init__(request)
         config, kernel = request.config, request.weights["kernel"]
+        padding = KERAS_PADDING.get(config["padding"], "valid") if isinstance(config["padding"], str) else "valid"
         self.instance = layers.Conv2D(
             kernel.shape[-1],
             kernel.shape[:2],
-            strides=config["strides"],
-            padding=KERAS_PADDING.get(config["padding"], "valid") if isinstance(config["padding"], str) else "valid",
+            **request.given("strides", strides=config["strides"]),
+            **request.given("padding", padding=padding),
             data_format="channels_last",
-            dilation_rate=config["dilation"],
-            groups=config["groups"],
+            **request.given("dilation", dilation_rate=config["dilation"]),
+            **request.given("groups", groups=config["groups"]),
             use_bias="bias" in request.weights,
             dtype=request.dtype,
             name="conv2d",

@@ -54,7 +54,7 @@ class LayerNormalization(KerasSubject):
         super().__init__(request)
         self.instance = layers.LayerNormalization(
             axis=list(range(-request.config["axes"], 0)),
-            epsilon=request.config["epsilon"],
+            **request.given("epsilon", epsilon=request.config["epsilon"]),
             scale="scale" in request.weights,
             center="bias" in request.weights,
             dtype=request.dtype,
@@ -83,7 +83,9 @@ class Softmax(KerasSubject):
         from keras import layers
 
         super().__init__(request)
-        self.instance = layers.Softmax(axis=request.config["axis"], dtype=request.dtype, name="softmax")
+        self.instance = layers.Softmax(
+            **request.given("axis", axis=request.config["axis"]), dtype=request.dtype, name="softmax"
+        )
 
     def __call__(self) -> Any:
         """The softmax along the configured axis."""
@@ -101,4 +103,5 @@ class Gelu(KerasSubject):
         """The activation of every element."""
         from keras import activations
 
-        return activations.gelu(self.given["x"], approximate=self.request.config["approximation"] == "tanh")
+        tanh = self.request.config["approximation"] == "tanh"
+        return activations.gelu(self.given["x"], **self.request.given("approximation", approximate=tanh))

@@ -77,9 +77,9 @@ class _Rotary(OnnxSubject):
         return None if wanted in (None, self.sizes[-1]) else int(wanted)
 
     @property
-    def interleaved(self) -> int:
-        """The operators' attribute."""
-        return int(self.config["pairing"] == "interleaved")
+    def interleaved(self) -> int | None:
+        """The operators' attribute; None where it is left out."""
+        return None if "pairing" in self.request.left else int(self.config["pairing"] == "interleaved")
 
 
 class RotaryEmbedding(_Rotary):

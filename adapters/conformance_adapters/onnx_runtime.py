@@ -91,8 +91,8 @@ class LayerNormalization(OnnxSubject):
             *[n for n in (self.input("x"), "Scale", self.held("B")) if n],
             name="output",
             extra=() if self.request.dtype == "float64" else ("Mean", "InvStdDev"),
-            axis=-self.config["axes"],
-            epsilon=self.config["epsilon"],
+            **self.request.given("axes", axis=-self.config["axes"]),
+            **self.request.given("epsilon", epsilon=self.config["epsilon"]),
         )
 
 
@@ -105,7 +105,7 @@ class Softmax(OnnxSubject):
 
     def build(self) -> str:
         """The shape of x."""
-        return self.graph.add("Softmax", self.input("x"), name="output", axis=self.config["axis"])
+        return self.graph.add("Softmax", self.input("x"), name="output", **self.request.given("axis", axis=self.config["axis"]))
 
 
 class Gelu(OnnxSubject):
@@ -122,7 +122,8 @@ class Gelu(OnnxSubject):
 
     def build(self) -> str:
         """The shape of x."""
-        return self.graph.add("Gelu", self.input("x"), name="output", approximate=self.config["approximation"])
+        form = self.request.given("approximation", approximate=self.config["approximation"])
+        return self.graph.add("Gelu", self.input("x"), name="output", **form)
 
 
 class Conv(OnnxSubject):
@@ -152,10 +153,10 @@ class Conv(OnnxSubject):
             *[n for n in (x, "W", self.held("B")) if n],
             name="convolved",
             kernel_shape=self.request.weights["kernel"].shape[:2],
-            strides=pair(config["strides"]),
-            dilations=pair(config["dilation"]),
-            group=config["groups"],
-            **padding,
+            **self.request.given("strides", strides=pair(config["strides"])),
+            **self.request.given("dilation", dilations=pair(config["dilation"])),
+            **self.request.given("groups", group=config["groups"]),
+            **self.request.given("padding", **padding),
         )
         return graph.add("Transpose", convolved, name="output", perm=[0, 2, 3, 1])
 

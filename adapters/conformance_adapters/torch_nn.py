@@ -64,7 +64,7 @@ class LayerNorm(TorchSubject):
         weights = self.request.weights
         return Module(
             self._shape,
-            eps=self.config["epsilon"],
+            **self.request.given("epsilon", eps=self.config["epsilon"]),
             elementwise_affine="scale" in weights or "bias" in weights,
             bias="bias" in weights,
         )
@@ -120,7 +120,7 @@ class Gelu(TorchSubject):
         """The module with `approximate`."""
         from torch.nn import GELU
 
-        return GELU(approximate=self.config["approximation"])
+        return GELU(**self.request.given("approximation", approximate=self.config["approximation"]))
 
     def forward(self) -> torch.Tensor:
         """The shape of x."""
@@ -161,11 +161,11 @@ class Conv2d(TorchSubject):
             channel * groups,
             out,
             tuple(size),
-            stride=pair(self.config["strides"]),
-            padding=padding,
-            dilation=pair(self.config["dilation"]),
-            groups=groups,
             bias="bias" in weights,
+            **self.request.given("strides", stride=pair(self.config["strides"])),
+            **self.request.given("padding", padding=padding),
+            **self.request.given("dilation", dilation=pair(self.config["dilation"])),
+            **self.request.given("groups", groups=groups),
         )
 
     def layouts(self) -> Sequence[Parameter]:

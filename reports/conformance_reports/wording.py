@@ -92,7 +92,7 @@ def _culprit(case: Case) -> str:
         where = f" at {place(step, worst.at)}" if worst.at else ""
         greatest = f"; the greatest error is {figure(worst.max_abs)} absolute"
         if "another-shape" in step.flags:
-            said = f"{subject} has another shape"
+            said = f"step `{step.name}` has another shape"
         elif not math.isfinite(float(worst.max_abs)):
             said = f"{subject} has an infinity or NaN that does not belong there, or lacks one that does,{where}"
             said = said if where else said.removesuffix(",")
