@@ -74,7 +74,7 @@ def _conventions() -> Iterator[str]:
     from conformance.conventions import conventions
 
     for c in conventions().values():
-        yield f"{c.id}  ({c.kind}; {', '.join(c.layers)})"
+        yield from _hanging(f"{c.id}  ", f"({c.kind}; {', '.join(c.layers)})")
         yield f"    canonical  {c.canonical}"
         for variant in c.variants:
             kind = "" if variant.kind == c.kind else f" [{variant.kind}]"

@@ -40,6 +40,13 @@ _NOT_YET: Mapping[tuple[str, str], str] = {
     for layer in ("lstm", "gru", "simple_rnn")
 }
 
+# Variants that no values can tell apart, with the reason.
+_POOLS = [f"{kind}_pool{axes}d" for kind in ("max", "average") for axes in (1, 2, 3)]
+_NO_VALUES: Mapping[tuple[str, str, str], str] = {
+    **{(pool, "pool.ceil-mode", "ceil"): "its output has another size, which tells it" for pool in _POOLS},
+    **{(pool, "pool.ceil-mode", "ceil-divisor"): "a maximum is divided by nothing" for pool in _POOLS[:3]},
+}
+
 
 @dataclass(frozen=True)
 class Separation:
@@ -114,6 +121,7 @@ def _of_layer(layer: str, wanted: list[tuple[str, str, str]], having: list[Fixtu
         why = _NOT_YET.get((layer, name), "not in the oracle yet") if keyword not in able else "no fixture shows it"
         if keyword in able and value.startswith("<"):
             why = "no number to try"
+        why = _NO_VALUES.get((layer, name, value), why)
         yield best.get((name, value)) or Separation(layer, name, value, why=why)
 
 

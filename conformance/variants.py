@@ -24,6 +24,14 @@ _FORMS = {
     (PRECISION, "float16-accumulate"): (),  # they depend on the order of the sum
 }
 
+# What a config entry that is true or false asks for.
+_ASKED = {
+    ("pool_ceil_mode", False): "floor",
+    ("pool_ceil_mode", True): "ceil",
+    ("pool_count_include_pad", False): "exclude",
+    ("pool_count_include_pad", True): "include",
+}
+
 
 def said(value: Any) -> str:
     """A value as it is reported: without its form."""
@@ -36,7 +44,7 @@ def alternatives(flow: Flow, keyword: str) -> list[Any]:
     if convention is None:
         return []
     values = [v.value for v in convention.variants if v.kind in ("replay", "weights") and v.value != NUMBER]
-    in_force = flow.config.get(convention.config)
+    in_force = _asked(keyword, flow.config.get(convention.config))
     if not convention.canonical.startswith("<") and CONFIG in _defaults(flow, keyword):
         values = [v for v in (convention.canonical, *values) if v != in_force]
     return [value + form for value in values for form in _FORMS.get((keyword, value), ("",))]
@@ -48,10 +56,15 @@ def asked(flow: Flow, step: str, convention: Convention) -> str:
     config = {name.removeprefix(prefix): value for name, value in flow.config.items() if name.startswith(prefix)}
     options = [config, *(value for value in config.values() if isinstance(value, dict))]  # `rotary` has its own
     value = next((o[convention.config] for o in options if o.get(convention.config) is not None), None)
+    value = _asked(convention.keyword, value)
     number = isinstance(value, int | float) and is_numeric(convention.keyword)
     if value is not None and (convention.canonical == CONFIG or number or isinstance(value, str)):
         return str(value)
     return convention.canonical
+
+
+def _asked(keyword: str, value: Any) -> Any:
+    return _ASKED.get((keyword, value), value) if isinstance(value, bool) else value
 
 
 def layer_at(flow: Flow, step: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
@@ -387,6 +388,40 @@ def kernel_layout(convention: Convention, value: str, text: str) -> bool:
     return same(made, v["convolved"])
 
 
+def padded_around(layer: str) -> Check:
+    def check(convention: Convention, value: str, text: str) -> bool:
+        config = {"size": 3, "strides": 2, "padding": "same-upper"}
+        v = ran(layer, {convention.keyword: value}, config, {"x": normal(2, 8, 6, 3)})
+        around = re.fullmatch(r"padded = x, with (.*) around it", text)
+        assert around is not None
+        how = {"mode": "edge"} if around[1] == "its edge" else {"constant_values": evaluated(around[1])}
+        return same(np.pad(v["x"], [(0, 0), (0, 1), (0, 1), (0, 0)], **how), v["padded"])
+
+    return check
+
+
+def counted(convention: Convention, value: str, text: str) -> bool:
+    """Windows of 3 at a stride of 1, over 7 elements with one of padding on each side."""
+    config = {"size": 3, "strides": 1, "padding": [[1, 1]]}
+    v = ran("average_pool1d", under(convention, value), config, {"x": normal(2, 7, 3)})
+    sums = sum(v["padded"][:, i : i + 7] for i in range(3))
+    counts = {"x": np.array([2, 3, 3, 3, 3, 3, 2])[:, None], "padded": 3}
+    of = re.fullmatch(r"output = sum\(window\) / \(elements of (\w+) in the window\)", text)
+    assert of is not None
+    return same(sums / counts[of[1]], v["output"])
+
+
+def rounded_up(convention: Convention, value: str, text: str) -> bool:
+    """Windows of 3 at a stride of 2, over 6 elements with one of padding on each side, which is counted."""
+    config = {"size": 3, "strides": 2, "padding": [[1, 1]], "count_include_pad": True}
+    v = ran("average_pool1d", under(convention, value), config, {"x": normal(2, 6, 3)})
+    expression, _, behind = sides(text)[1].partition(", ")
+    windows = evaluated(expression, padded=8, size=3, stride=2, floor=math.floor, ceil=math.ceil)
+    made = [v["padded"][:, 2 * i : 2 * i + 3] for i in range(windows)]
+    counts = [3 if behind == "what is behind padded counted like it" else m.shape[1] for m in made]
+    return same(np.stack([m.sum(1) / n for m, n in zip(made, counts, strict=True)], 1), v["output"])
+
+
 CHECKS: dict[str, Check] = {
     "attention.softmax-axis": softmax_axis,
     "attention.scale": step_of(attention),
@@ -430,6 +465,10 @@ CHECKS: dict[str, Check] = {
     "conv.same-padding": same_padding,
     "conv.groups": channel_groups,
     "conv.kernel-layout": kernel_layout,
+    "pool.padding-value": padded_around("max_pool2d"),
+    "pool.padding-mode": padded_around("average_pool2d"),
+    "pool.count-include-pad": counted,
+    "pool.ceil-mode": rounded_up,
 }
 
 

@@ -29,7 +29,14 @@ class JaxAdapter(FrameworkAdapter):
     @cached_property
     def table(self) -> Sequence[type[Subject]]:
         """The subjects, imported when they are asked for: `list` names adapters and needs none."""
-        from conformance_adapters import flax_layers, flax_lstm, flax_normalization, jax_activation, jax_attention
+        from conformance_adapters import (
+            flax_layers,
+            flax_lstm,
+            flax_normalization,
+            flax_pooling,
+            jax_activation,
+            jax_attention,
+        )
         from conformance_adapters.flax_recurrent import SUBJECTS as RECURRENT
 
         return (
@@ -39,6 +46,7 @@ class JaxAdapter(FrameworkAdapter):
             *flax_normalization.SUBJECTS,
             *flax_lstm.SUBJECTS,
             *RECURRENT,
+            *flax_pooling.SUBJECTS,
         )
 
     def owns(self, subject: Any) -> bool:

@@ -29,6 +29,7 @@ from conformance_adapters.keras_convolution import Conv2D, PaddedConv2D
 from conformance_adapters.keras_elementary import Dense, Gelu, LayerNormalization, Softmax
 from conformance_adapters.keras_modes import run_jitted
 from conformance_adapters.keras_normalization import SUBJECTS as NORMALIZATION
+from conformance_adapters.keras_pooling import SUBJECTS as POOLING
 from conformance_adapters.keras_recurrent import SUBJECTS as RECURRENT
 from conformance_adapters.keras_subject import KerasSubject, to_numpy
 from conformance_adapters.subject import FrameworkAdapter
@@ -56,6 +57,7 @@ SUBJECTS: tuple[type[KerasSubject], ...] = (
     *RECURRENT,
     Conv2D,
     PaddedConv2D,
+    *POOLING,
 )
 
 

@@ -16,6 +16,7 @@ from conformance_adapters.keras_attention import GroupQueryAttention, MultiHeadA
 from conformance_adapters.keras_convolution import Conv2D
 from conformance_adapters.keras_layers import Dense, LayerNormalization, Softmax
 from conformance_adapters.keras_normalization import RMSNormalization
+from conformance_adapters.keras_own_pooling import own_pools
 from conformance_adapters.keras_recurrent import GRU, LSTM, GRUResetBefore, SimpleRNN
 from conformance_adapters.keras_siblings import Attention, GeluActivation, SoftmaxActivation
 from conformance_adapters.keras_subject import KerasSubject, seen_as, to_numpy
@@ -252,6 +253,7 @@ def _layers() -> Mapping[type, OwnLayer]:
         layers.RMSNormalization: OwnLayer(RMSNormalization, RMSNormalization.read_config, _x),
         layers.Softmax: OwnLayer(Softmax, _softmax, _x),
         layers.Conv2D: OwnLayer(Conv2D, _conv2d, _x),
+        **{kind: OwnLayer(subject, config, _x) for kind, (subject, config) in own_pools().items()},
         layers.LSTM: OwnLayer(LSTM, _recurrent, _states),
         layers.GRU: OwnLayer(GRU, _recurrent, _states),
         layers.SimpleRNN: OwnLayer(SimpleRNN, _recurrent, _states),

@@ -269,12 +269,13 @@ def operators(wiring: Wiring) -> list[Operator]:
     from conformance_adapters.onnx_attention_nodes import ATTENTION
     from conformance_adapters.onnx_gelu_nodes import GELU
     from conformance_adapters.onnx_normalization_nodes import NORMALIZATION
+    from conformance_adapters.onnx_pooling_nodes import POOLING
     from conformance_adapters.onnx_recurrent_nodes import RECURRENT
     from conformance_adapters.onnx_rotary_nodes import ROTARY
 
     known = {
         kind: operator
-        for operator in (*_PLAIN, *GELU, *ATTENTION, *NORMALIZATION, *ROTARY, *RECURRENT)
+        for operator in (*_PLAIN, *POOLING, *GELU, *ATTENTION, *NORMALIZATION, *ROTARY, *RECURRENT)
         for kind in operator.kinds
     }
     found = []

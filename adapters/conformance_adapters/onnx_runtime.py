@@ -105,7 +105,9 @@ class Softmax(OnnxSubject):
 
     def build(self) -> str:
         """The shape of x."""
-        return self.graph.add("Softmax", self.input("x"), name="output", **self.request.given("axis", axis=self.config["axis"]))
+        return self.graph.add(
+            "Softmax", self.input("x"), name="output", **self.request.given("axis", axis=self.config["axis"])
+        )
 
 
 class Gelu(OnnxSubject):
@@ -176,6 +178,7 @@ class OnnxRuntimeAdapter(FrameworkAdapter):
         from conformance_adapters.onnx_activation import SUBJECTS as ACTIVATIONS
         from conformance_adapters.onnx_attention import SUBJECTS
         from conformance_adapters.onnx_normalization import SUBJECTS as NORMALIZATION
+        from conformance_adapters.onnx_pooling import SUBJECTS as POOLING
         from conformance_adapters.onnx_recurrent import SUBJECTS as RECURRENT
         from conformance_adapters.onnx_rotary import SUBJECTS as ROTARY
 
@@ -191,6 +194,7 @@ class OnnxRuntimeAdapter(FrameworkAdapter):
             *ACTIVATIONS,
             *RECURRENT,
             Conv,
+            *POOLING,
         )
 
     def owns(self, subject: Any) -> bool:

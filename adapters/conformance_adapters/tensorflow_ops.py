@@ -16,6 +16,7 @@ from conformance.layout import Parameter
 from conformance_adapters.subject import FrameworkAdapter, Subject
 from conformance_adapters.tensorflow_activation import SUBJECTS as ACTIVATIONS
 from conformance_adapters.tensorflow_modes import GRAPH, XLA, run_traced
+from conformance_adapters.tensorflow_pooling import SUBJECTS as POOLING
 from conformance_adapters.tensorflow_subject import TensorFlowSubject
 from conformance_adapters.tensorflow_tape import record, to_numpy
 
@@ -187,7 +188,7 @@ class TensorFlowAdapter(FrameworkAdapter):
     requires = ("tensorflow",)
     install = "pip install 'conformance[tensorflow]'"
     modes = (EAGER, GRAPH, XLA)
-    table = (Linear, Softmax, Gelu, *ACTIVATIONS, LayerNorm, Conv2D, BlockLSTM)
+    table = (Linear, Softmax, Gelu, *ACTIVATIONS, LayerNorm, Conv2D, *POOLING, BlockLSTM)
 
     def start(self) -> Mapping[str, str]:
         """Import TensorFlow and return its version."""
@@ -230,12 +231,14 @@ class TensorFlowAdapter(FrameworkAdapter):
             return super().run(request)
 
 
+_NO_SUCH_TYPE = re.compile(r"Value for attr '\w+' of \w+ is not in the list of allowed values: [\w, ]+")
 _NOT_COMPILED = re.compile(r"Detected unsupported operations when trying to compile graph .*?: (.*?) ?\{\{", re.DOTALL)
 
 
 @contextmanager
 def missing_kernels(adapter: str) -> Iterator[None]:
-    """TensorFlow's 'no such kernel', 'not implemented' and 'XLA cannot compile this' as Unsupported, in its words."""
+    """TensorFlow's 'no such kernel', 'no such dtype', 'not implemented' and 'XLA cannot compile this' as Unsupported,
+    in its words."""
     import tensorflow as tf
 
     try:
@@ -243,6 +246,8 @@ def missing_kernels(adapter: str) -> Iterator[None]:
     except (tf.errors.UnimplementedError, tf.errors.NotFoundError) as error:
         raise Unsupported(f"{adapter}: {error.message}") from error
     except tf.errors.InvalidArgumentError as error:
+        if (narrow := _NO_SUCH_TYPE.search(error.message)) is not None:
+            raise Unsupported(f"{adapter}: {narrow[0].strip()}") from error
         refused = _NOT_COMPILED.match(error.message)
         if refused is None:
             raise

@@ -216,6 +216,7 @@ class TorchAdapter(FrameworkAdapter):
         from conformance_adapters.torch_activation import SUBJECTS as ACTIVATIONS
         from conformance_adapters.torch_attention import SUBJECTS
         from conformance_adapters.torch_normalization import SUBJECTS as NORMALIZATION
+        from conformance_adapters.torch_pooling import SUBJECTS as POOLING
         from conformance_adapters.torch_recurrent import SUBJECTS as RECURRENT
 
         return (
@@ -229,6 +230,7 @@ class TorchAdapter(FrameworkAdapter):
             *RECURRENT,
             Conv2d,
             PaddedConv2d,
+            *POOLING,
         )
 
     def owns(self, subject: Any) -> bool:

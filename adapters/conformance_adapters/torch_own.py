@@ -16,6 +16,7 @@ from conformance.trace import Request
 from conformance_adapters import torch_normalization
 from conformance_adapters.torch_attention import MultiheadAttention
 from conformance_adapters.torch_nn import Conv2d, Gelu, LayerNorm, Linear, Softmax
+from conformance_adapters.torch_own_pooling import own_pools
 from conformance_adapters.torch_recurrent import Gru, Lstm, Rnn
 from conformance_adapters.torch_subject import TorchSubject
 
@@ -163,4 +164,5 @@ _OWN: Mapping[type[nn.Module], OwnModule] = {
     nn.GRU: OwnModule(Gru, _recurrent, _states),
     nn.RNN: OwnModule(Rnn, _recurrent, _states),
     nn.MultiheadAttention: OwnModule(MultiheadAttention, _attention, _attended),
+    **{kind: OwnModule(*entry) for kind, entry in own_pools().items()},
 }

@@ -42,6 +42,15 @@ _FAMILIES = {
     "gru": "gru",
     "simple_rnn": "simple_rnn",
     "conv2d": "convolution",
+    "max_pool1d": "pooling",
+    "max_pool2d": "pooling",
+    "max_pool3d": "pooling",
+    "average_pool1d": "pooling",
+    "average_pool2d": "pooling",
+    "average_pool3d": "pooling",
+    "global_average_pool": "pooling",
+    "global_max_pool": "pooling",
+    "adaptive_average_pool2d": "pooling",
     "sequential": "sequential",
 }
 

@@ -21,6 +21,7 @@ HEADS = {"query_kernel": drawn(1, 4, 8), "key_kernel": drawn(2, 4, 4), "value_ke
 ROTATED = {"query_kernel": drawn(1, 4, 8), "key_kernel": drawn(2, 4, 8), "value_kernel": drawn(3, 4, 6)}  # two pairs
 SHORT = {"query_input": drawn(0, 2, 3, 4), "key_input": drawn(1, 2, 5, 4)}
 PADDED = {"query_input": drawn(0, 2, 5, 4), "mask": np.array([[1, 1, 1, 1, 0], [0, 0, 0, 0, 0]], bool)}
+POOLS = ({"size": 3, "strides": 2, "padding": "same-upper"}, {"size": 3, "strides": 2})
 # Each layer's cases: inputs, weights, config. A convention must show in one of them.
 CASES = {
     "scaled_dot_product_attention": [
@@ -80,6 +81,13 @@ CASES = {
         {"x": drawn(0, 2, 6, 6, 4)}, {"kernel": drawn(1, 3, 3, 2, 6)},
         {"padding": "same-upper", "strides": 2, "groups": 2},
     )],
+    **{
+        f"{kind}_pool{axes}d": [({"x": drawn(0, 2, *(6, 6, 4)[:axes], 3) - 2}, {}, config) for config in POOLS]
+        for kind in ("max", "average") for axes in (1, 2, 3)
+    },
+    "global_average_pool": [({"x": drawn(0, 2, 3, 4)}, {}, {})],
+    "global_max_pool": [({"x": drawn(0, 2, 3, 4)}, {}, {})],
+    "adaptive_average_pool2d": [({"x": drawn(0, 2, 3, 4, 2)}, {}, {"size": 2})],
 }  # fmt: skip
 
 KEYWORDS = [
@@ -94,6 +102,7 @@ VARIANTS = [
     for convention in of_layer(name)
     for variant in convention.variants
     if variant.kind in ("replay", "precision") and convention.step(name) != "*"
+    if not (name.startswith("max_pool") and variant.value == "ceil-divisor")  # a maximum is divided by nothing
 ]
 
 
@@ -160,6 +169,12 @@ NAMED_IN_CONFIG = {
     "rope_pairing": "pairing",
     "conv_padding": "padding",
     "conv_same_padding": "padding",
+    "pool_ceil_mode": "ceil_mode",
+    "pool_count_include_pad": "count_include_pad",
+}
+SAID = {  # what a config entry that is true or false is called
+    ("pool_ceil_mode", False): "floor",
+    ("pool_count_include_pad", False): "exclude",
 }
 
 
@@ -177,4 +192,4 @@ def test_the_configs_own_value_said_aloud_changes_nothing(layer, keyword):
         full = get_layer(layer).complete(case[2])
         full |= full.get("rotary") or {}
         own = CONFIG if keyword == "norm_axes" else full.get(NAMED_IN_CONFIG[keyword], CONFIG)
-        assert changed(layer, case, {keyword: own}) is None
+        assert changed(layer, case, {keyword: SAID.get((keyword, own), own)}) is None

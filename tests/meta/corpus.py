@@ -24,6 +24,7 @@ import numpy_faults
 import onnx_clean
 import onnx_faults
 import other_layers
+import pooling_layers
 import projection_faults
 import score_faults
 import tensorflow_clean
@@ -44,6 +45,7 @@ FAULTS: list[Planted] = [
     *other_layers.FAULTS,
     *convolution_layers.FAULTS,
     *lstm_layers.FAULTS,
+    *pooling_layers.FAULTS,
     *gru_layers.FAULTS,
     *jax_faults.FAULTS,
     *flax_faults.FAULTS,
@@ -60,6 +62,7 @@ CLEAN: list[Clean] = [
     *other_layers.CLEAN,
     *convolution_layers.CLEAN,
     *lstm_layers.CLEAN,
+    *pooling_layers.CLEAN,
     *gru_layers.CLEAN,
     *jax_clean.CLEAN,
     *flax_clean.CLEAN,
