@@ -199,9 +199,9 @@ class FaultSearch:
         plain = {n: v.value if isinstance(v, RoundedArray) else v for n, v in self.walk.values.items()}
         ways = [{**self.walk.active, **variant}] + ([self.walk.active] if any(map(of_each_step, variant)) else [])
         for active in ways:  # also in this step only
-            value = self.flow.steps[number](plain, **{**active, **variant})
-            output = self._output(number + 1, {**plain, self.flow.steps[number].name: value}, active)
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"):  # a division by nothing is what some variants are about
+                value = self.flow.steps[number](plain, **{**active, **variant})
+                output = self._output(number + 1, {**plain, self.flow.steps[number].name: value}, active)
                 if output is None or not np.any(np.abs(output - result) > _FAR * tolerance):
                     return False  # not so far, or not the same in every step
         return True

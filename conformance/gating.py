@@ -139,7 +139,7 @@ def _change(before: Case, now: Case, moved: list[Moved]) -> str:
         return "unjudged" if now.status not in _JUDGED else "improved" if failed and now.status in _RIGHT else "new"
     if now.status not in _JUDGED:  # unsupported now: the layer, dtype or option is no longer there
         return "gone"
-    if moved and now.status in _WRONG:
+    if moved and (now.status in _WRONG or now.left):  # a default that is now the canonical one has changed too
         return "changed-default"
     if now.status in _WRONG:
         if before.status not in _WRONG:

@@ -120,9 +120,9 @@ class LayoutFinding(msgspec.Struct, frozen=True):
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """One subject on one fixture: the judged case. `config` is what was asked for, defaults included; `shapes` are
-    those of the inputs and weights, by name; `output` is the SHA-256 of the output's bits. All are empty where it was
-    not judged."""
+    """One subject on one fixture: the judged case. `config` is what was asked for, canonical defaults included, and
+    `left` names what of it was left to the framework's own defaults; `shapes` are those of the inputs and weights, by
+    name; `output` is the SHA-256 of the output's bits. All but `left` are empty where it was not judged."""
 
     layer: str
     fixture: str
@@ -138,6 +138,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     message: str | None = None
     config: dict[str, Any] = {}
     shapes: dict[str, list[int]] = {}
+    left: list[str] = []
     output: str = ""
     layouts: list[LayoutFinding] = []
     diagnosis: list[Finding] = []

@@ -64,6 +64,7 @@ class _Unit:
             status=status,
             message=message,
             seconds=round(seconds, 3),
+            left=list(self.request.left),
             **verdict,
         )
 

@@ -107,6 +107,13 @@ def test_a_moved_convention_is_told_from_what_to_what():
     assert (back.change, [(m.before, m.now) for m in back.moved]) == ("improved", [("0.001", "1e-05")])
 
 
+@pytest.mark.parametrize("status", ["conforms", "stale-divergence"])
+def test_a_default_that_became_the_canonical_one_has_changed_too(status):
+    before = case("known-divergence", EPSILON, left=["epsilon"])
+    assert became(before, case(status, left=["epsilon"])) == ("changed-default", True)
+    assert became(case("known-divergence", EPSILON), case(status)) == ("improved", False)
+
+
 def test_cases_are_the_same_by_what_they_are_of_and_not_by_their_place():
     a, b = case(adapter="jax"), case(adapter="torch")
     assert gate(run_of(a, b), run_of(b, a)).changes == {"identical": 2}

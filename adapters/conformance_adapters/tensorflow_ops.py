@@ -54,7 +54,7 @@ class Softmax(TensorFlowSubject):
         """The softmax along the configured axis."""
         import tensorflow as tf
 
-        return tf.nn.softmax(self.given["x"], axis=self.config["axis"])
+        return tf.nn.softmax(self.given["x"], **self.request.given("axis", axis=self.config["axis"]))
 
 
 class Gelu(TensorFlowSubject):
@@ -68,7 +68,8 @@ class Gelu(TensorFlowSubject):
         """The activation of every element."""
         import tensorflow as tf
 
-        return tf.nn.gelu(self.given["x"], approximate=self.config["approximation"] == "tanh")
+        tanh = self.config["approximation"] == "tanh"
+        return tf.nn.gelu(self.given["x"], **self.request.given("approximation", approximate=tanh))
 
 
 class LayerNorm(TensorFlowSubject):
