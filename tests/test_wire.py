@@ -101,7 +101,8 @@ def test_a_request(folder):
         config={"padding": [[1, 2], [0, 0]], "scale": None, "epsilon": 1e-5, "rotary": {"base": 1.5}},
         inputs={"x": np.arange(4.0).reshape(2, 2), "mask": np.array([True, False]), "with.dot": np.array(3)},
         weights={"kernel": np.zeros((0, 2))},
-        dtype="bfloat16", mode="compiled", device="cuda", decomposed=False, source="somewhere/ü", left=("strides", "groups"),
+        dtype="bfloat16", mode="compiled", device="cuda", decomposed=False, source="somewhere/ü",
+        left=("strides", "groups"),
     )  # fmt: skip
     path = folder / "a.request"
     save_request(path, request)
