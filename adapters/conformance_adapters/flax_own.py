@@ -13,7 +13,14 @@ import jax.numpy as jnp
 from flax import linen, nnx
 
 from conformance.errors import Unsupported
-from conformance_adapters import flax_layers, flax_lstm, flax_normalization, flax_recurrent, jax_attention
+from conformance_adapters import (
+    flax_layers,
+    flax_lstm,
+    flax_normalization,
+    flax_recurrent,
+    jax_activation,
+    jax_attention,
+)
 
 if TYPE_CHECKING:
     from conformance_adapters.jax_subject import FlaxSubject
@@ -230,6 +237,8 @@ _OWN: dict[type, OwnModule] = {
     linen.LayerNorm: OwnModule(flax_layers.LinenLayerNorm, _layer_norm, _layer_norm_inputs),
     nnx.RMSNorm: OwnModule(flax_normalization.NnxRMSNorm, _rms_norm, _layer_norm_inputs),
     linen.RMSNorm: OwnModule(flax_normalization.LinenRMSNorm, _rms_norm, _layer_norm_inputs),
+    nnx.PReLU: OwnModule(jax_activation.NnxPrelu, _no_config, _first),
+    linen.PReLU: OwnModule(jax_activation.LinenPrelu, _no_config, _first),
     nnx.Conv: OwnModule(flax_layers.NnxConv, _convolution, _convolution_inputs),
     linen.Conv: OwnModule(flax_layers.LinenConv, _convolution, _convolution_inputs),
     nnx.MultiHeadAttention: OwnModule(jax_attention.NnxMultiHeadAttention, _attention, _attention_inputs),

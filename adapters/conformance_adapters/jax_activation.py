@@ -35,6 +35,7 @@ def _function(function: str, layer: str = "", **options: str) -> type[Activation
 
 class _Prelu:
     layer: ClassVar[str] = "prelu"
+    request: Request
 
     @classmethod
     def refuses(cls, request: Request) -> str | None:
@@ -43,8 +44,9 @@ class _Prelu:
         return None if slopes == 1 else f"it has one slope, not {slopes}"
 
     def layouts(self) -> Sequence[Parameter]:
-        """A single number."""
-        ones = " ".join("1" for _ in range(self.request.weights["slope"].ndim))  # type: ignore[attr-defined]
+        """A number without an axis, where the request may have one of size one."""
+        slope = self.request.weights.get("slope")
+        ones = "" if slope is None else " ".join("1" for _ in slope.shape)
         return [Parameter("negative_slope", "slope", f"{ones} ->")]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.errors import Unsupported
 from conformance.trace import Request
+from conformance_adapters.jax_activation import FUNCTIONS, Activation
 from conformance_adapters.jax_attention import JaxDotProductAttention
 from conformance_adapters.jax_subject import JaxSubject
 
@@ -65,7 +66,7 @@ def _bound(subject: Any) -> Options:
     return {**{n: v for n, v in defaults.items() if n in _READ}, **options}
 
 
-_READ = ("axis", "approximate")  # options whose default says something
+_READ = ("axis", "approximate", "negative_slope", "alpha")  # options whose default says something
 
 
 def _softmax(options: Options) -> dict[str, Any]:
@@ -77,6 +78,18 @@ def _softmax(options: Options) -> dict[str, Any]:
 
 def _gelu(options: Options) -> dict[str, Any]:
     return {"approximation": "tanh" if options.pop("approximate") else "none"}
+
+
+def _activation(function: type[Activation]) -> Callable[[Options], dict[str, Any]]:
+    """How the options of one of JAX's activations are read; an array is no config."""
+
+    def read(options: Options) -> dict[str, Any]:
+        config = {name: options.pop(own) for name, own in function.options.items()}
+        if any(not isinstance(value, int | float) for value in config.values()):
+            raise Unsupported(f"{function.name} with an array for {' or '.join(config)}")
+        return config
+
+    return read
 
 
 def _attention(options: Options) -> dict[str, Any]:
@@ -120,6 +133,7 @@ _OWN = (
     OwnFunction("jax.nn.gelu", "gelu", _gelu, _of_x),
     OwnFunction("flax.nnx.gelu", "gelu", _gelu, _of_x),
     OwnFunction("flax.linen.gelu", "gelu", _gelu, _of_x),
+    *(OwnFunction(f.name, f.layer, _activation(f), _of_x) for f in FUNCTIONS),
     OwnFunction("jax.nn.dot_product_attention", "scaled_dot_product_attention", _attention, _of_heads),
     OwnFunction("flax.nnx.dot_product_attention", "scaled_dot_product_attention", _attention, _of_heads),
     OwnFunction("flax.linen.dot_product_attention", "scaled_dot_product_attention", _attention, _of_heads),

@@ -16,6 +16,7 @@ from conformance_adapters.keras_attention import GroupQueryAttention, MultiHeadA
 from conformance_adapters.keras_convolution import Conv2D
 from conformance_adapters.keras_layers import Dense, LayerNormalization, Softmax
 from conformance_adapters.keras_normalization import RMSNormalization
+from conformance_adapters.keras_own_activation import own_functions, own_layers, rectifier
 from conformance_adapters.keras_own_pooling import own_pools
 from conformance_adapters.keras_recurrent import GRU, LSTM, GRUResetBefore, SimpleRNN
 from conformance_adapters.keras_siblings import Attention, GeluActivation, SoftmaxActivation
@@ -47,6 +48,8 @@ def own(layer: Any) -> OwnLayer | None:
     """What `layer` is, if it is one of Keras's own (a subclass may compute anything)."""
     if type(layer).__name__ == "Activation":
         return _activations().get((type(layer), layer.activation))
+    if type(layer).__name__ == "ReLU" and type(layer).__module__.startswith("keras."):
+        return OwnLayer(*rectifier(layer), _x)
     known = _layers().get(type(layer))
     if known is not None and known.subject is GRU and not layer.reset_after:
         return replace(known, subject=GRUResetBefore)
@@ -252,6 +255,7 @@ def _layers() -> Mapping[type, OwnLayer]:
         layers.LayerNormalization: OwnLayer(LayerNormalization, _layer_norm, _x),
         layers.RMSNormalization: OwnLayer(RMSNormalization, RMSNormalization.read_config, _x),
         layers.Softmax: OwnLayer(Softmax, _softmax, _x),
+        **{kind: OwnLayer(*known, _x) for kind, known in own_layers().items()},
         layers.Conv2D: OwnLayer(Conv2D, _conv2d, _x),
         **{kind: OwnLayer(subject, config, _x) for kind, (subject, config) in own_pools().items()},
         layers.LSTM: OwnLayer(LSTM, _recurrent, _states),
@@ -269,5 +273,6 @@ def _activations() -> Mapping[tuple[type, Any], OwnLayer]:
 
     return {
         (layers.Activation, activations.gelu): OwnLayer(GeluActivation, lambda layer: {"approximation": "none"}, _x),
+        **{(layers.Activation, function): OwnLayer(*known, _x) for function, known in own_functions().items()},
         (layers.Activation, activations.softmax): OwnLayer(SoftmaxActivation, lambda layer: {"axis": -1}, _x),
     }

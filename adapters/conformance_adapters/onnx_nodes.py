@@ -266,6 +266,7 @@ class Conv(Operator):
 
 def operators(wiring: Wiring) -> list[Operator]:
     """Every operator of a known layer in the graph, in the order of its first node."""
+    from conformance_adapters.onnx_activation_nodes import ACTIVATIONS
     from conformance_adapters.onnx_attention_nodes import ATTENTION
     from conformance_adapters.onnx_gelu_nodes import GELU
     from conformance_adapters.onnx_normalization_nodes import NORMALIZATION
@@ -275,7 +276,7 @@ def operators(wiring: Wiring) -> list[Operator]:
 
     known = {
         kind: operator
-        for operator in (*_PLAIN, *POOLING, *GELU, *ATTENTION, *NORMALIZATION, *ROTARY, *RECURRENT)
+        for operator in (*_PLAIN, *POOLING, *GELU, *ACTIVATIONS, *ATTENTION, *NORMALIZATION, *ROTARY, *RECURRENT)
         for kind in operator.kinds
     }
     found = []

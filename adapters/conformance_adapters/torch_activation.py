@@ -32,8 +32,9 @@ class Activation(TorchSubject):
         return {name: getattr(module, own) for name, own in cls.options.items()}
 
     def forward(self) -> torch.Tensor:
-        """The shape of x; of a gated unit, half of it."""
-        return self.module(self.inputs["x"])
+        """The shape of x; of a gated unit, half of it. A module that works in place is given a copy."""
+        x = self.inputs["x"]
+        return self.module(x.clone() if getattr(self.module, "inplace", False) else x)
 
 
 def _module(kind: str, layer: str, **options: str) -> type[Activation]:
@@ -66,6 +67,8 @@ class Prelu(TorchSubject):
     def forward(self) -> torch.Tensor:
         """The shape of x, channels last."""
         x = self.inputs["x"]
+        if self.module.num_parameters == 1:
+            return self.module(x)
         inner, last = tuple(range(1, x.ndim - 1)), x.ndim - 1
         return self.module(x.permute(0, last, *inner)).permute(0, *(axis + 1 for axis in inner), 1)
 

@@ -16,6 +16,7 @@ from conformance.trace import Request
 from conformance_adapters import torch_normalization
 from conformance_adapters.torch_attention import MultiheadAttention
 from conformance_adapters.torch_nn import Conv2d, Gelu, LayerNorm, Linear, Softmax
+from conformance_adapters.torch_own_activation import own_activations
 from conformance_adapters.torch_own_pooling import own_pools
 from conformance_adapters.torch_recurrent import Gru, Lstm, Rnn
 from conformance_adapters.torch_subject import TorchSubject
@@ -159,6 +160,7 @@ _OWN: Mapping[type[nn.Module], OwnModule] = {
     nn.RMSNorm: OwnModule(torch_normalization.RMSNorm, torch_normalization.RMSNorm.read_config, _x),
     nn.Softmax: OwnModule(Softmax, _softmax, _x),
     nn.GELU: OwnModule(Gelu, lambda module: {"approximation": module.approximate}, _x),
+    **{kind: OwnModule(*known) for kind, known in own_activations().items()},
     nn.Conv2d: OwnModule(Conv2d, _conv2d, _channels_last),
     nn.LSTM: OwnModule(Lstm, _recurrent, _states),
     nn.GRU: OwnModule(Gru, _recurrent, _states),

@@ -44,7 +44,7 @@ K, B, X = numbers(4, 3), numbers(3, seed=1), numbers(5, 4, seed=2)
 
 @pytest.mark.parametrize("add", ["Add (p, b)", "Add (b, p)"])
 def test_matmul_and_the_add_that_follows(add):
-    body = f"p = MatMul (x, k)\n s = {add}\n y = Relu (s)"
+    body = f"p = MatMul (x, k)\n s = {add}\n y = Abs (s)"
     part = one("float[N, 4] x) => (float[N, 3] y", body, {"x": X}, {"k": K, "b": B})
     own = part.subject.own()
     assert (part.layer, own.layer, dict(own.config)) == ("linear", "linear", {})
@@ -57,12 +57,12 @@ def test_matmul_and_the_add_that_follows(add):
 @pytest.mark.parametrize(
     ("body", "bias"),
     [
-        ("p = MatMul (x, k)\n y = Relu (p)", None),
+        ("p = MatMul (x, k)\n y = Abs (p)", None),
         ("p = MatMul (x, k)\n s = Add (p, b)\n t = Mul (p, p)\n y = Add (s, t)", None),  # the product is read twice
-        ("p = MatMul (x, k)\n s = Add (p, rows)\n y = Relu (s)", None),  # differs from row to row
-        ("p = MatMul (x, k)\n s = Add (p, one)\n y = Relu (s)", [0.5, 0.5, 0.5]),
-        ("p = MatMul (x, k)\n s = Add (p, p)\n y = Relu (s)", None),
-        ("c = Identity (b)\n p = MatMul (x, k)\n s = Add (p, c)\n y = Relu (s)", B),  # computed from constants
+        ("p = MatMul (x, k)\n s = Add (p, rows)\n y = Abs (s)", None),  # differs from row to row
+        ("p = MatMul (x, k)\n s = Add (p, one)\n y = Abs (s)", [0.5, 0.5, 0.5]),
+        ("p = MatMul (x, k)\n s = Add (p, p)\n y = Abs (s)", None),
+        ("c = Identity (b)\n p = MatMul (x, k)\n s = Add (p, c)\n y = Abs (s)", B),  # computed from constants
     ],
 )
 def test_what_is_added_is_a_bias_only_where_it_is_one(body, bias):
@@ -74,14 +74,14 @@ def test_what_is_added_is_a_bias_only_where_it_is_one(body, bias):
 
 
 def test_a_weight_may_be_computed_from_constants():
-    body = "k = Transpose (stored)\n p = MatMul (x, k)\n y = Relu (p)"
+    body = "k = Transpose (stored)\n p = MatMul (x, k)\n y = Abs (p)"
     part = one("float[N, 4] x) => (float[N, 3] y", body, {"x": X}, {"stored": K.T})
     assert np.array_equal(part.subject.own().weights["kernel"], single(K))
     assert conforms(part) == "conforms"
 
 
 def test_products_of_activations_are_none():
-    body = "t = Transpose (x)\n p = MatMul (x, t)\n q = MatMul (k, t)\n y = Relu (p)\n z = Relu (q)"
+    body = "t = Transpose (x)\n p = MatMul (x, t)\n q = MatMul (k, t)\n y = Abs (p)\n z = Abs (q)"
     assert not parts(parsed("float[N, 4] x) => (float[N, N] y, float[4, N] z", body, {"k": numbers(3, 4)}), {"x": X})
 
 
@@ -91,7 +91,7 @@ def test_products_of_activations_are_none():
 def test_gemm(trans_a, trans_b, c):
     arrays = {"b": K.T if trans_b else K} | ({} if c is None else {"c": numbers(*c, seed=5)})
     options = f"alpha = 2.0, beta = 0.25, transA = {trans_a}, transB = {trans_b}"
-    body = f"g = Gemm <{options}> (x, b{'' if c is None else ', c'})\n y = Relu (g)"
+    body = f"g = Gemm <{options}> (x, b{'' if c is None else ', c'})\n y = Abs (g)"
     shape = "4, N" if trans_a else "N, 4"
     part = one(f"float[{shape}] x) => (float[N, 3] y", body, {"x": X.T if trans_a else X}, arrays)
     own = part.subject.own()
@@ -103,7 +103,7 @@ def test_gemm(trans_a, trans_b, c):
 
 
 def test_gemm_with_another_c_for_each_row_is_unsupported():
-    body = "g = Gemm (x, b, c)\n y = Relu (g)"
+    body = "g = Gemm (x, b, c)\n y = Abs (g)"
     part = one("float[5, 4] x) => (float[5, 3] y", body, {"x": X}, {"b": K, "c": numbers(5, 3)})
     assert part.unsupported == "its C differs from row to row"
 
@@ -115,7 +115,7 @@ def test_gemm_with_another_c_for_each_row_is_unsupported():
 @pytest.mark.parametrize("opset", [15, 23])  # before opset 17 the operator is ONNX Runtime's own
 def test_layer_normalization(axis, axes, opset):
     shape = (3, 4)[-axes:]
-    body = f"n = LayerNormalization <axis = {axis}, epsilon = 0.125> (x, s, b)\n y = Relu (n)"
+    body = f"n = LayerNormalization <axis = {axis}, epsilon = 0.125> (x, s, b)\n y = Abs (n)"
     arrays = {"s": numbers(*shape), "b": numbers(*shape, seed=1)}
     given = {"x": numbers(2, 3, 4, seed=2)}
     part = one("float[2, 3, 4] x) => (float[2, 3, 4] y", body, given, arrays, opset=opset)
@@ -126,7 +126,7 @@ def test_layer_normalization(axis, axes, opset):
 
 
 def test_a_scale_that_is_fed_is_unsupported():
-    body = "n = LayerNormalization (x, s)\n y = Relu (n)"
+    body = "n = LayerNormalization (x, s)\n y = Abs (n)"
     part = one("float[2, 4] x, float[4] s) => (float[2, 4] y", body, {"x": numbers(2, 4), "s": numbers(4)})
     assert part.unsupported == "its 's' is not held by the model: it depends on the inputs"
 
@@ -136,7 +136,7 @@ def test_a_scale_that_is_fed_is_unsupported():
 )
 def test_softmax(opset, attribute, axis):
     given = {"x": numbers(2, 3, 4)}
-    body = f"s = Softmax {attribute} (x)\n y = Relu (s)"
+    body = f"s = Softmax {attribute} (x)\n y = Abs (s)"
     part = one("float[2, 3, 4] x) => (float[2, 3, 4] y", body, given, opset=opset, ir_version=8)
     if axis is None:
         assert part.unsupported == "Softmax of opset 11 over more than one axis"
@@ -155,7 +155,7 @@ def test_softmax(opset, attribute, axis):
     ],
 )
 def test_gelu(node, approximation):
-    part = one("float[N] x) => (float[N] y", f"g = {node}\n y = Relu (g)", {"x": numbers(50)})
+    part = one("float[N] x) => (float[N] y", f"g = {node}\n y = Abs (g)", {"x": numbers(50)})
     assert part.subject.own().config == {"approximation": approximation}
     assert conforms(part) == "conforms"
 
@@ -173,7 +173,7 @@ WRITTEN = {
 def test_gelu_written_out(form):
     inner, rest = WRITTEN[form]
     scaled = {"q": "i = Div (x, root)", "r": "i = Mul (inverse, x)"}[inner]
-    body = f"{scaled}\n e = Erf (i)\n p = Add (e, one)\n {rest}\n y = Relu (g)"
+    body = f"{scaled}\n e = Erf (i)\n p = Add (e, one)\n {rest}\n y = Abs (g)"
     arrays = {"root": np.sqrt(2), "inverse": np.sqrt(0.5), "one": 1.0, "half": 0.5, "two": 2.0}
     part = one("float[N] x) => (float[N] y", body, {"x": numbers(50)}, {n: np.array(a) for n, a in arrays.items()})
     assert part.layer == "gelu"
@@ -184,7 +184,7 @@ def test_gelu_written_out(form):
 @pytest.mark.parametrize("fault", [{"half": 0.25}, {"one": 2.0}, {"root": 2.0}, "not x", "inverted"])
 def test_what_is_not_gelu_is_not_taken_for_it(fault):
     arrays = {"root": np.sqrt(2), "one": 1.0, "half": 0.5} | (fault if isinstance(fault, dict) else {})
-    body = "i = Div (x, root)\n e = Erf (i)\n p = Add (e, one)\n h = Mul (x, p)\n g = Mul (h, half)\n y = Relu (g)"
+    body = "i = Div (x, root)\n e = Erf (i)\n p = Add (e, one)\n h = Mul (x, p)\n g = Mul (h, half)\n y = Abs (g)"
     if fault == "not x":
         body = body.replace("Mul (x, p)", "Mul (i, p)")
     if fault == "inverted":
@@ -211,7 +211,7 @@ def test_lstm(direction, states):
     if states:
         signature += ", float[1, 2, 3] h0, float[1, 2, 3] c0"
         given |= {"h0": numbers(1, 2, 3, seed=3), "c0": numbers(1, 2, 3, seed=4)}
-    part = one(f"{signature}) => (float[5, 1, 2, 3] y", body + "y = Relu (h)", given, arrays)
+    part = one(f"{signature}) => (float[5, 1, 2, 3] y", body + "y = Abs (h)", given, arrays)
     own = part.subject.own()
     assert own.config == {"direction": direction, "activation": "tanh", "recurrent_activation": "sigmoid"}
     i, o, f, g = np.split(single(arrays["w"])[0].T, 4, axis=1)
@@ -224,7 +224,7 @@ def test_lstm(direction, states):
 
 def test_lstm_of_which_only_the_last_state_is_used():
     body, arrays = lstm(outputs=", last")
-    part = one("float[5, 2, 4] x) => (float[1, 2, 3] y", body + "y = Relu (last)", {"x": numbers(5, 2, 4)}, arrays)
+    part = one("float[5, 2, 4] x) => (float[1, 2, 3] y", body + "y = Abs (last)", {"x": numbers(5, 2, 4)}, arrays)
     assert conforms(part) == "conforms"
 
 
@@ -241,7 +241,7 @@ def test_lstm_of_which_only_the_last_state_is_used():
 def test_lstm_with_what_the_layer_has_not(attributes, extra, reason):
     body, arrays = lstm(attributes, extra)
     arrays["lengths"] = np.array([5, 5], np.int32)
-    part = one("float[5, 2, 4] x) => (float[5, 1, 2, 3] y", body + "y = Relu (h)", {"x": numbers(5, 2, 4)}, arrays)
+    part = one("float[5, 2, 4] x) => (float[5, 1, 2, 3] y", body + "y = Abs (h)", {"x": numbers(5, 2, 4)}, arrays)
     assert reason in part.unsupported
 
 
@@ -250,7 +250,7 @@ def test_lstm_with_keras_hard_sigmoid():
         ', activations = ["HardSigmoid", "Tanh", "Tanh"], activation_alpha = [0.16666667], activation_beta = [0.5]'
     )
     body, arrays = lstm(attributes)
-    part = one("float[5, 2, 4] x) => (float[5, 1, 2, 3] y", body + "y = Relu (h)", {"x": numbers(5, 2, 4)}, arrays)
+    part = one("float[5, 2, 4] x) => (float[5, 1, 2, 3] y", body + "y = Abs (h)", {"x": numbers(5, 2, 4)}, arrays)
     assert part.subject.own().config["recurrent_activation"] == "hard_sigmoid"
 
 
@@ -270,7 +270,7 @@ def test_lstm_with_keras_hard_sigmoid():
 )
 def test_conv(attributes, expected):
     kernel = numbers(6, 2 if "group" in attributes else 4, 3, 2)
-    body = f"c = Conv <{attributes}> (x, k, b)\n y = Relu (c)" if attributes else "c = Conv (x, k, b)\n y = Relu (c)"
+    body = f"c = Conv <{attributes}> (x, k, b)\n y = Abs (c)" if attributes else "c = Conv (x, k, b)\n y = Abs (c)"
     given = {"x": numbers(2, 4, 8, 7)}
     part = one("float[2, 4, 8, 7] x) => (float[A, B, C, D] y", body, given, {"k": kernel, "b": numbers(6, seed=1)})
     own = part.subject.own()
@@ -282,7 +282,7 @@ def test_conv(attributes, expected):
 
 
 def test_other_numbers_of_spatial_axes_are_not_known():
-    body = "c = Conv (x, k)\n y = Relu (c)"
+    body = "c = Conv (x, k)\n y = Abs (c)"
     model = parsed("float[2, 4, 9] x) => (float[2, 6, 7] y", body, {"k": numbers(6, 4, 3)})
     assert not parts(model, {"x": numbers(2, 4, 9)})
 
@@ -310,7 +310,7 @@ def test_attention(axes, mask, attributes):
         given["m"] = numbers(2, 1, 5, 7) if "float" in mask else np.random.default_rng(0).random((5, 7)) < 0.7
         signature += f", {mask} m"
     body = f"a = Attention {'<' + ', '.join(options) + '>' if options else ''} (q, k, v{', m' if mask else ''})"
-    part = one(f"{signature}) => (float[{', '.join('EFGH'[:axes])}] y", body + "\n y = Relu (a)", given)
+    part = one(f"{signature}) => (float[{', '.join('EFGH'[:axes])}] y", body + "\n y = Abs (a)", given)
     own = part.subject.own()
     assert own.layer == "scaled_dot_product_attention"
     assert {n: v for n, v in own.config.items() if v is not None} == {
@@ -337,7 +337,7 @@ def test_attention(axes, mask, attributes):
 
 def test_what_the_kernel_of_attention_computes_is_observed():
     given = {"q": Q, "k": KEY, "v": V}
-    body = "a = Attention <is_causal = 1> (q, k, v)\n y = Relu (a)"
+    body = "a = Attention <is_causal = 1> (q, k, v)\n y = Abs (a)"
     signature = ", ".join(f"float[A, B, C, D] {n}" for n in given)
     run = check_model(parsed(f"{signature}) => (float[E, F, G, H] y", body), inputs=given)
     (case,) = run.cases
@@ -362,7 +362,7 @@ def test_multi_head_attention_of_microsoft(form):
         options, allowed = f"{options}, unidirectional = 1", np.tri(5, dtype=bool)
     if form == "scale":
         options += ", scale = 0.25"
-    body = f"a = com.microsoft.MultiHeadAttention <{options}> (q, k, v{extra})\n y = Relu (a)"
+    body = f"a = com.microsoft.MultiHeadAttention <{options}> (q, k, v{extra})\n y = Abs (a)"
     part = one(f"{signature}) => (float[A, B, C] y", body, given)
     own = part.subject.own()
     assert own.config == {
@@ -381,7 +381,7 @@ def test_attention_with_a_past_is_unsupported():
     given = {"q": numbers(2, 4, 5, 8), "k": numbers(2, 4, 5, 8), "v": numbers(2, 4, 5, 8)}
     past = {"pk": numbers(2, 4, 3, 8), "pv": numbers(2, 4, 3, 8)}
     signature = ", ".join(f"float[2, 4, T{n}, 8] {n}" for n in (*given, *past))
-    body = "a, nk, nv = Attention (q, k, v, , pk, pv)\n y = Relu (a)"
+    body = "a, nk, nv = Attention (q, k, v, , pk, pv)\n y = Abs (a)"
     part = one(f"{signature}) => (float[A, B, C, D] y", body, given | past)
     assert part.unsupported == "Attention with keys and values of the past"
 
@@ -409,7 +409,7 @@ def test_rotary_embedding(base, form):
     axes = "A, B, C" if flat else "A, B, C, D"
     part = one(
         f"float[{axes}] x, int64[A, T] i) => (float[{axes}] y",
-        f"r = {kind} {attributes} ({order})\n y = Relu (r)",
+        f"r = {kind} {attributes} ({order})\n y = Abs (r)",
         given,
         table(base, pairs=pairs),
     )
@@ -438,9 +438,9 @@ def test_rotary_embedding_of_no_one_base(fault):
     arrays = table(10000.0)
     if fault == "other angles":
         arrays["cos"][3, 2] += 0.01
-    body = "r = RotaryEmbedding (x, cos, sin, i)\n y = Relu (r)"
+    body = "r = RotaryEmbedding (x, cos, sin, i)\n y = Abs (r)"
     if fault == "no table":
-        body = "r = RotaryEmbedding (x, c, s)\n c = Gather (cos, i)\n s = Gather (sin, i)\n y = Relu (r)"
+        body = "r = RotaryEmbedding (x, c, s)\n c = Gather (cos, i)\n s = Gather (sin, i)\n y = Abs (r)"
         lines = body.split("\n")
         body = "\n".join([*lines[1:3], lines[0], lines[3]])
     given = {"x": numbers(2, 3, 5, 8), "i": np.tile(np.arange(5), (2, 1))}
@@ -492,7 +492,7 @@ def test_config_of_a_single_operator_is_read_and_what_is_given_goes_first():
     assert (case.status, case.culprit) == ("diverges", "output")
 
 
-@pytest.mark.parametrize("rest", ["y = Relu (s)", "r = Softmax (s)\n y = Softmax (r)"])
+@pytest.mark.parametrize("rest", ["y = Abs (s)", "r = Softmax (s)\n y = Softmax (r)"])
 def test_a_model_of_more_is_none_as_a_whole(rest):
     body = f"p = MatMul (x, k)\n s = Add (p, b)\n {rest}"
     assert opened(parsed("float[N, 4] x) => (float[N, 3] y", body, {"k": K, "b": B})).own() is None
@@ -572,7 +572,7 @@ def test_a_part_run_alone_gives_what_the_whole_model_gave(network):
 
 
 def test_what_is_judged_of_a_part_is_what_the_whole_model_gave():
-    body = "p = MatMul (x, k)\n y = Relu (p)"
+    body = "p = MatMul (x, k)\n y = Abs (p)"
     part = one("float[N, 4] x) => (float[N, 3] y", body, {"x": X}, {"k": K})
     inputs, there = part.subject.values
     part.subject.values = inputs, there + 1  # as if it gave something else in there
