@@ -63,6 +63,8 @@ class UnnamedFault:
         """What may be a wrong version of a step: first those that have its axes in order, then by likeness."""
         expected = self.flow.steps[number](self.walk.values, **self.walk.active)
         candidates = self.tape.candidates(expected, after=self.walk.parents_position(number))
+        if np.isfinite(expected.value).any():  # of NaN everything that follows comes out, NaN
+            candidates = [found for found in candidates if np.isfinite(found.array).any()]
         return sorted(candidates, key=lambda found: not found.view.canonical)[:most]
 
     def likeliest(self, pending: list[int]) -> Fault:

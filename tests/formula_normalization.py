@@ -36,4 +36,13 @@ def weight_offset(convention: Convention, value: str, text: str) -> bool:
     return _check(_ran("rms_norm", {convention.keyword: value}, {}, _normal(2, 3, 5), weights), text)
 
 
-CHECKS = {"rms_norm.weight-offset": weight_offset}
+def grouping(convention: Convention, value: str, text: str) -> bool:
+    """Each group is taken out of x as the formula says; its mean is the oracle's."""
+    x = _normal(2, 3, 6)
+    v = _ran("group_norm", {convention.keyword: value}, {"groups": 2}, x, {})
+    expression = sides(text)[1]
+    groups = [evaluated(expression, x=x, g=g, groups=2, size=3) for g in range(2)]
+    return same(np.stack([part.mean((1, 2)) for part in groups], axis=-1), v["mean"].reshape(2, 2))
+
+
+CHECKS = {"group_norm.grouping": grouping, "rms_norm.weight-offset": weight_offset}

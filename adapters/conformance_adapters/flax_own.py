@@ -48,10 +48,8 @@ def own(module: Any) -> OwnModule | None:
     """
     if type(module) in (nnx.RNN, linen.RNN):
         return _CELLS.get(type(module.cell)) or _other_cell(type(module.cell))
-    if type(module) is nnx.LayerNorm and not module.use_fast_variance:
-        return _TWO_PASS[0]
-    if type(module) is linen.LayerNorm and not module.use_fast_variance:
-        return _TWO_PASS[1]
+    if type(module) in _TWO_PASS and not module.use_fast_variance:
+        return _TWO_PASS[type(module)]
     return _OWN.get(type(module))
 
 
@@ -105,6 +103,14 @@ def _layer_norm(module: Any, given: Given) -> dict[str, Any]:
 
 def _rms_norm(module: Any, given: Given) -> dict[str, Any]:
     return flax_normalization.rms_config(module)
+
+
+def _group_norm(module: Any, given: Given) -> dict[str, Any]:
+    return flax_normalization.group_config(module)
+
+
+def _instance_norm(module: Any, given: Given) -> dict[str, Any]:
+    return flax_normalization.instance_config(module)
 
 
 def _layer_norm_inputs(module: Any, given: Given) -> dict[str, Any]:
@@ -239,6 +245,10 @@ _OWN: dict[type, OwnModule] = {
     linen.RMSNorm: OwnModule(flax_normalization.LinenRMSNorm, _rms_norm, _layer_norm_inputs),
     nnx.PReLU: OwnModule(jax_activation.NnxPrelu, _no_config, _first),
     linen.PReLU: OwnModule(jax_activation.LinenPrelu, _no_config, _first),
+    nnx.GroupNorm: OwnModule(flax_normalization.NnxGroupNorm, _group_norm, _layer_norm_inputs),
+    linen.GroupNorm: OwnModule(flax_normalization.LinenGroupNorm, _group_norm, _layer_norm_inputs),
+    nnx.InstanceNorm: OwnModule(flax_normalization.NnxInstanceNorm, _instance_norm, _layer_norm_inputs),
+    linen.InstanceNorm: OwnModule(flax_normalization.LinenInstanceNorm, _instance_norm, _layer_norm_inputs),
     nnx.Conv: OwnModule(flax_layers.NnxConv, _convolution, _convolution_inputs),
     linen.Conv: OwnModule(flax_layers.LinenConv, _convolution, _convolution_inputs),
     nnx.MultiHeadAttention: OwnModule(jax_attention.NnxMultiHeadAttention, _attention, _attention_inputs),
@@ -246,10 +256,14 @@ _OWN: dict[type, OwnModule] = {
     linen.MultiHeadAttention: OwnModule(jax_attention.LinenMultiHeadAttention, _attention, _attention_inputs),
     linen.SelfAttention: OwnModule(jax_attention.LinenSelfAttention, _attention, _attention_inputs),
 }
-_TWO_PASS = (
-    OwnModule(flax_layers.NnxLayerNormTwoPass, _layer_norm, _layer_norm_inputs),
-    OwnModule(flax_layers.LinenLayerNormTwoPass, _layer_norm, _layer_norm_inputs),
-)
+_TWO_PASS: dict[type, OwnModule] = {
+    nnx.LayerNorm: OwnModule(flax_layers.NnxLayerNormTwoPass, _layer_norm, _layer_norm_inputs),
+    linen.LayerNorm: OwnModule(flax_layers.LinenLayerNormTwoPass, _layer_norm, _layer_norm_inputs),
+    nnx.GroupNorm: OwnModule(flax_normalization.NnxGroupNormTwoPass, _group_norm, _layer_norm_inputs),
+    linen.GroupNorm: OwnModule(flax_normalization.LinenGroupNormTwoPass, _group_norm, _layer_norm_inputs),
+    nnx.InstanceNorm: OwnModule(flax_normalization.NnxInstanceNormTwoPass, _instance_norm, _layer_norm_inputs),
+    linen.InstanceNorm: OwnModule(flax_normalization.LinenInstanceNormTwoPass, _instance_norm, _layer_norm_inputs),
+}
 _CELLS: dict[type, OwnModule] = {
     nnx.OptimizedLSTMCell: OwnModule(flax_lstm.NnxOptimizedLstm, _recurrent, _recurrent_inputs),
     nnx.LSTMCell: OwnModule(flax_lstm.NnxLstm, _recurrent, _recurrent_inputs),

@@ -30,7 +30,7 @@ class RMSNormalization(KerasSubject):
         super().__init__(request)
         shape = request.inputs["x"].shape
         self.instance = layers.RMSNormalization(
-            epsilon=request.config["epsilon"], dtype=request.dtype, name="rms_normalization"
+            **request.given("epsilon", epsilon=request.config["epsilon"]), dtype=request.dtype, name="rms_normalization"
         )
         self.instance.build(shape)
         self.load(self.instance, {"scale": np.ones(shape[-1]), **request.weights})
@@ -53,4 +53,56 @@ class RMSNormalization(KerasSubject):
         return {"epsilon": layer.epsilon}
 
 
-SUBJECTS = (RMSNormalization,)
+class GroupNormalization(KerasSubject):
+    """`keras.layers.GroupNormalization`, channels last."""
+
+    name = "keras.layers.GroupNormalization"
+    layer = "group_norm"
+    weight_names = ("scale", "bias")
+    options: ClassVar = {"groups": None, "epsilon": None}
+    parameters = (
+        Parameter("gamma", "scale", "channel -> channel"),
+        Parameter("beta", "bias", "channel -> channel"),
+    )
+
+    def __init__(self, request: Request) -> None:
+        from keras import layers
+
+        super().__init__(request)
+        self.instance = layers.GroupNormalization(
+            groups=request.config.get("groups", -1),
+            **request.given("epsilon", epsilon=request.config["epsilon"]),
+            scale="scale" in request.weights,
+            center="bias" in request.weights,
+            dtype=request.dtype,
+            name="group_normalization",
+        )
+        self.instance.build(request.inputs["x"].shape)
+        self.load(self.instance, request.weights)
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """The canonical weights, read back out of the layer."""
+        return self.read(self.instance)
+
+    def __call__(self) -> Any:
+        """`batch *space channel`."""
+        return self.instance(self.given["x"], training=False)
+
+    @classmethod
+    def read_config(cls, layer: Any) -> dict[str, Any]:
+        """The config of a user's layer. Raises Unsupported where its channels are not last."""
+        rank = len((layer.get_build_config() or {}).get("input_shape") or ())
+        if layer.axis not in (-1, rank - 1):
+            raise Unsupported(f"{cls.name} with its channels in the axis {layer.axis}, not the last")
+        return {"groups": layer.groups, "epsilon": layer.epsilon}
+
+
+class InstanceNormalization(GroupNormalization):
+    """`keras.layers.GroupNormalization` with as many groups as there are channels."""
+
+    name = "keras.layers.GroupNormalization(groups=-1)"
+    layer = "instance_norm"
+    options: ClassVar = {"epsilon": None}
+
+
+SUBJECTS = (RMSNormalization, GroupNormalization, InstanceNormalization)

@@ -15,7 +15,7 @@ from conformance.errors import ConformanceError, Unsupported
 from conformance_adapters.keras_attention import GroupQueryAttention, MultiHeadAttention
 from conformance_adapters.keras_convolution import Conv2D
 from conformance_adapters.keras_layers import Dense, LayerNormalization, Softmax
-from conformance_adapters.keras_normalization import RMSNormalization
+from conformance_adapters.keras_normalization import GroupNormalization, RMSNormalization
 from conformance_adapters.keras_own_activation import own_functions, own_layers, rectifier
 from conformance_adapters.keras_own_pooling import own_pools
 from conformance_adapters.keras_recurrent import GRU, LSTM, GRUResetBefore, SimpleRNN
@@ -254,6 +254,7 @@ def _layers() -> Mapping[type, OwnLayer]:
         layers.Dense: OwnLayer(Dense, lambda layer: {}, _x),
         layers.LayerNormalization: OwnLayer(LayerNormalization, _layer_norm, _x),
         layers.RMSNormalization: OwnLayer(RMSNormalization, RMSNormalization.read_config, _x),
+        layers.GroupNormalization: OwnLayer(GroupNormalization, GroupNormalization.read_config, _x),
         layers.Softmax: OwnLayer(Softmax, _softmax, _x),
         **{kind: OwnLayer(*known, _x) for kind, known in own_layers().items()},
         layers.Conv2D: OwnLayer(Conv2D, _conv2d, _x),

@@ -44,7 +44,12 @@ class RMSNormalization(OnnxSubject):
         if self.request.dtype == "float64":
             self.inlined = ()
         return self.graph.add(
-            "RMSNormalization", self.input("x"), "scale", name="output", axis=-1, epsilon=self.config["epsilon"]
+            "RMSNormalization",
+            self.input("x"),
+            "scale",
+            name="output",
+            axis=-1,
+            **self.request.given("epsilon", epsilon=self.config["epsilon"]),
         )
 
 
@@ -62,8 +67,53 @@ class SimplifiedLayerNormalization(RMSNormalization):
             "scale",
             name="output",
             axis=-1,
-            epsilon=self.config["epsilon"],
+            **self.request.given("epsilon", epsilon=self.config["epsilon"]),
         )
 
 
-SUBJECTS = (RMSNormalization, SimplifiedLayerNormalization)
+class _ChannelsSecond(OnnxSubject):
+    """An operator between two Transposes, whose channels are the second axis. It always has a scale and a bias."""
+
+    def layouts(self) -> Sequence[Parameter]:
+        """As they are."""
+        return [Parameter("scale", "scale", "channel -> channel"), Parameter("bias", "bias", "channel -> channel")]
+
+    def neutral(self) -> Mapping[str, NDArray[Any]]:
+        """Ones and zeros."""
+        channels = self.given["x"].shape[-1]
+        return {"scale": np.ones(channels), "bias": np.zeros(channels)}
+
+    def between(self, operation: str, *weights: str, **attributes: Any) -> str:
+        """The operator with its first input transposed, and its output back: `batch *space channel`."""
+        ndim = self.given["x"].ndim
+        first, last = [0, ndim - 1, *range(1, ndim - 1)], [0, *range(2, ndim), 1]
+        x = self.graph.add("Transpose", self.input("x"), name="x.channel_second", perm=first)
+        attributes |= self.request.given("epsilon", epsilon=self.config["epsilon"])
+        made = self.graph.add(operation, x, *weights, name="normed", **attributes)
+        return self.graph.add("Transpose", made, name="output", perm=last)
+
+
+class GroupNormalization(_ChannelsSecond):
+    """GroupNormalization with a scale for each channel; decomposed, ONNX's function body in its place."""
+
+    name: ClassVar[str] = "onnx.GroupNormalization"
+    layer: ClassVar[str] = "group_norm"
+    inlined = ("GroupNormalization",)
+
+    def build(self) -> str:
+        """`batch *space channel`."""
+        return self.between("GroupNormalization", "scale", "bias", num_groups=self.config["groups"])
+
+
+class InstanceNormalization(_ChannelsSecond):
+    """InstanceNormalization."""
+
+    name: ClassVar[str] = "onnx.InstanceNormalization"
+    layer: ClassVar[str] = "instance_norm"
+
+    def build(self) -> str:
+        """`batch *space channel`."""
+        return self.between("InstanceNormalization", "scale", "bias")
+
+
+SUBJECTS = (RMSNormalization, SimplifiedLayerNormalization, GroupNormalization, InstanceNormalization)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,4 +36,45 @@ class RMSNormalization(Operator):
         return self.read(subjects.RMSNormalization, {"scale": self.weight(1)})
 
 
-NORMALIZATION = (RMSNormalization,)
+class _ChannelsSecond(Operator):
+    def weights(self) -> Arrays:
+        """As they are."""
+        return self.read(subjects.InstanceNormalization, {"scale": self.weight(1), "bias": self.weight(2)})
+
+    def canonical(self, values: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Channels last."""
+        return {"x": self.given(values["x"])}
+
+    def fed(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Channels second."""
+        return {"x": np.moveaxis(inputs["x"], -1, 1)}
+
+    def given(self, output: NDArray[Any]) -> NDArray[Any]:
+        """Channels last."""
+        return np.moveaxis(output, 1, -1)
+
+
+class GroupNormalization(_ChannelsSecond):
+    """GroupNormalization with a scale for each channel, as it is since opset 21."""
+
+    layer = "group_norm"
+    kinds = (("", "GroupNormalization"),)
+
+    def config(self) -> dict[str, Any]:
+        """Its groups and epsilon."""
+        refuse(self.wiring.opset < 21, f"GroupNormalization of opset {self.wiring.opset}, with a scale for each group")
+        return {"groups": self.attributes["num_groups"], "epsilon": self.attributes.get("epsilon", EPSILON)}
+
+
+class InstanceNormalization(_ChannelsSecond):
+    """InstanceNormalization."""
+
+    layer = "instance_norm"
+    kinds = (("", "InstanceNormalization"),)
+
+    def config(self) -> dict[str, Any]:
+        """Its epsilon."""
+        return {"epsilon": self.attributes.get("epsilon", EPSILON)}
+
+
+NORMALIZATION = (RMSNormalization, GroupNormalization, InstanceNormalization)

@@ -16,6 +16,7 @@ from conformance.layout import Parameter
 from conformance_adapters.subject import FrameworkAdapter, Subject
 from conformance_adapters.tensorflow_activation import SUBJECTS as ACTIVATIONS
 from conformance_adapters.tensorflow_modes import GRAPH, XLA, run_traced
+from conformance_adapters.tensorflow_normalization import SUBJECTS as NORMALIZATION
 from conformance_adapters.tensorflow_pooling import SUBJECTS as POOLING
 from conformance_adapters.tensorflow_subject import TensorFlowSubject
 from conformance_adapters.tensorflow_tape import record, to_numpy
@@ -189,7 +190,7 @@ class TensorFlowAdapter(FrameworkAdapter):
     requires = ("tensorflow",)
     install = "pip install 'conformance[tensorflow]'"
     modes = (EAGER, GRAPH, XLA)
-    table = (Linear, Softmax, Gelu, *ACTIVATIONS, LayerNorm, Conv2D, *POOLING, BlockLSTM)
+    table = (Linear, Softmax, Gelu, *ACTIVATIONS, LayerNorm, *NORMALIZATION, Conv2D, *POOLING, BlockLSTM)
 
     def start(self) -> Mapping[str, str]:
         """Import TensorFlow and return its version."""

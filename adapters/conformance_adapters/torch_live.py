@@ -180,6 +180,10 @@ def _wanted(module: nn.Module) -> Argument | None:
         return Argument("", (2, module.in_channels, *(11, 13, 7)[: len(module.kernel_size)]))
     if isinstance(module, nn.LayerNorm | nn.RMSNorm):
         return Argument("", (2, 5, *module.normalized_shape))
+    if isinstance(module, nn.modules.instancenorm._InstanceNorm):
+        return Argument("", (2, *[module.num_features] * (1 + int(type(module).__name__[-2]))))
+    if isinstance(module, nn.GroupNorm):  # as wide as it has channels, whichever axis they are looked for in
+        return Argument("", (2, *[module.num_channels] * 3))
     for kind, width in ((nn.Linear, "in_features"), (nn.MultiheadAttention, "embed_dim"), (nn.RNNBase, "input_size")):
         if isinstance(module, kind):
             return Argument("", (2, 5, getattr(module, width)))

@@ -158,6 +158,17 @@ _OWN: Mapping[type[nn.Module], OwnModule] = {
         LayerNorm, lambda module: {"axes": len(module.normalized_shape), "epsilon": module.eps}, _x
     ),
     nn.RMSNorm: OwnModule(torch_normalization.RMSNorm, torch_normalization.RMSNorm.read_config, _x),
+    nn.GroupNorm: OwnModule(
+        torch_normalization.GroupNorm, torch_normalization.GroupNorm.read_config, torch_normalization.channels_last
+    ),
+    **dict.fromkeys(
+        (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
+        OwnModule(
+            torch_normalization.InstanceNorm,
+            torch_normalization.InstanceNorm.read_config,
+            torch_normalization.channels_last,
+        ),
+    ),
     nn.Softmax: OwnModule(Softmax, _softmax, _x),
     nn.GELU: OwnModule(Gelu, lambda module: {"approximation": module.approximate}, _x),
     **{kind: OwnModule(*known) for kind, known in own_activations().items()},

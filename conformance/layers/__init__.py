@@ -18,6 +18,8 @@ _FAMILIES = {
     "softmax": "softmax",
     "layer_norm": "normalization",
     "rms_norm": "normalization",
+    "group_norm": "channel_normalization",
+    "instance_norm": "channel_normalization",
     "relu": "rectifier",
     "leaky_relu": "rectifier",
     "prelu": "rectifier",

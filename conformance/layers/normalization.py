@@ -22,6 +22,17 @@ def reduced_axes(ndim: int, axes: int, choice: str) -> tuple[int, ...]:
     return (0,) if choice == "batch" else tuple(range(ndim - axes, ndim))
 
 
+def spread(x: Array, mean: Array, over: tuple[int, ...], norm_variance: str) -> Array:
+    """The mean square of x - mean over some axes, which keep a size of one, or what the convention says instead."""
+    if norm_variance == "fast":
+        return np.mean(np.square(x), axis=over, keepdims=True) - np.square(mean)
+    population = np.mean(np.square(x - mean), axis=over, keepdims=True)
+    if norm_variance == "population":
+        return population
+    n = int(np.prod([x.shape[a] for a in over]))
+    return population * (n / (n - 1) if n > 1 else np.nan)
+
+
 def mean(x: Float[Array, "*shape"], axes: int, *, norm_axes: str = "<config>") -> Float[Array, "*reduced"]:
     return np.mean(x, axis=reduced_axes(x.ndim, axes, norm_axes), keepdims=True)
 
@@ -34,14 +45,7 @@ def variance(
     norm_axes: str = "<config>",
     norm_variance: str = "population",
 ) -> Float[Array, "*reduced"]:
-    over = reduced_axes(x.ndim, axes, norm_axes)
-    if norm_variance == "fast":
-        return np.mean(np.square(x), axis=over, keepdims=True) - np.square(mean)
-    population = np.mean(np.square(x - mean), axis=over, keepdims=True)
-    if norm_variance == "population":
-        return population
-    n = int(np.prod([x.shape[a] for a in over]))
-    return population * (n / (n - 1) if n > 1 else np.nan)
+    return spread(x, mean, reduced_axes(x.ndim, axes, norm_axes), norm_variance)
 
 
 def divisor(variance: Array, epsilon: float, norm_epsilon: float | str, norm_epsilon_placement: str) -> Array:

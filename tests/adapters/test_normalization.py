@@ -1,4 +1,4 @@
-"""RMS norm in every framework that has one: its output is the formula's, its weights come back, its config is read."""
+"""RMS, group and instance norm in every framework that has them: outputs are the formula's, weights come back."""
 
 import multiprocessing
 import os
@@ -21,6 +21,16 @@ def rms_norm(x, epsilon, scale=1.0):
     return x / np.sqrt(np.square(x).mean(-1, keepdims=True) + epsilon) * scale
 
 
+def group_norm(x, groups, epsilon, scale=1.0, bias=0.0):
+    """One group after another."""
+    made, size = np.empty_like(x), x.shape[-1] // groups
+    for n in range(len(x)):
+        for g in range(groups):
+            part = x[n, ..., g * size : (g + 1) * size]
+            made[n, ..., g * size : (g + 1) * size] = (part - part.mean()) / np.sqrt(part.var() + epsilon)
+    return made * scale + bias
+
+
 def request(layer, subject, x, weights, dtype, **config):
     return Request(layer, subject, config, {"x": x}, weights, dtype)
 
@@ -41,6 +51,45 @@ def test_rms_norm(adapter, subject, weights):
     trace = own.run(request("rms_norm", subject, x, weights, "float32", epsilon=1e-3))
     plain.close(trace.output, rms_norm(x, 1e-3, **weights), "float32")
     assert {n: a.tolist() for n, a in trace.weights.items()} == {n: a.tolist() for n, a in weights.items()}
+
+
+CHANNELS = [
+    (adapter, layer, name)
+    for adapter in ("torch", "jax", "onnxruntime", "tensorflow")
+    for layer in ("group_norm", "instance_norm")
+    for name in subjects(adapter, layer)
+]
+AFFINE = {"scale": plain.values("float32", 1, 6), "bias": plain.values("float32", 2, 6)}
+
+
+@pytest.mark.parametrize("shape", [(2, 7, 6), (2, 3, 5, 6)])
+@pytest.mark.parametrize("weights", [AFFINE, {}], ids=["affine", "none"])
+@pytest.mark.parametrize(("adapter", "layer", "subject"), CHANNELS)
+def test_group_and_instance_norm(adapter, layer, subject, weights, shape):
+    x = plain.values("float32", 0, *shape)
+    own = load(adapter)
+    own.start()
+    config = {"epsilon": 1e-3, **({"groups": 3} if layer == "group_norm" else {})}
+    asked = request(layer, subject, x, weights, "float32", **config)
+    if subject.endswith("(channels_last)") and x.ndim == 3:
+        assert subject not in own.subjects(asked)
+        return
+    trace = own.run(asked)
+    plain.close(trace.output, group_norm(x, config.get("groups", 6), 1e-3, **weights), "float32")
+    assert {n: a.tolist() for n, a in trace.weights.items()} == {n: a.tolist() for n, a in weights.items()}
+
+
+def test_torch_of_channels_last_loses_the_variance():
+    """What the divergence that is listed says: the same numbers, in another memory format, are less exact."""
+    x = plain.values("float32", 0, 2, 5, 7, 6) + 300
+    x = x.astype(np.float32).astype(np.float64)
+    expected = group_norm(x, 2, 1e-5)
+    own, off = load("torch"), {}
+    for name in subjects("torch", "group_norm"):
+        trace = own.run(request("group_norm", name, x, {}, "float32", groups=2, epsilon=1e-5))
+        off[name] = np.abs(trace.output - expected).max()
+    assert off["torch.nn.GroupNorm"] < 1e-4
+    assert off["torch.nn.GroupNorm(channels_last)"] > 100 * off["torch.nn.GroupNorm"]
 
 
 @pytest.mark.parametrize(("adapter", "subject"), HERE)
@@ -72,6 +121,66 @@ def test_torch_without_eps_and_weight_is_unsupported():
     )
     assert conformance.check(torch.nn.RMSNorm(4, 1e-3, False), "rms_norm").status == "conforms"
     assert conformance.check(torch.nn.RMSNorm((3, 4), 1e-3), "rms_norm").status == "unsupported"
+
+
+@pytest.mark.parametrize(
+    ("module", "layer", "config"),
+    [
+        (torch.nn.GroupNorm(3, 6, eps=1e-2), "group_norm", {"groups": 3, "epsilon": 1e-2}),
+        (torch.nn.GroupNorm(5, 10, affine=False), "group_norm", {"groups": 5, "epsilon": 1e-5}),
+        (torch.nn.InstanceNorm1d(5), "instance_norm", {"epsilon": 1e-5}),
+        (torch.nn.InstanceNorm2d(5, eps=1e-3, affine=True), "instance_norm", {"epsilon": 1e-3}),
+        (torch.nn.InstanceNorm3d(2), "instance_norm", {"epsilon": 1e-5}),
+    ],
+    ids=str,
+)
+def test_torch(module, layer, config):
+    case = conformance.check(module, layer)
+    assert (case.status, case.config) == ("conforms", config)
+    assert module.training
+
+
+def test_torch_that_keeps_statistics_of_instances_is_unsupported():
+    case = conformance.check(torch.nn.InstanceNorm1d(5, track_running_stats=True), "instance_norm")
+    assert (case.status, "with what it has kept" in case.message) == ("unsupported", True)
+
+
+def test_flax_channels():
+    import jax
+    from flax import linen, nnx
+
+    rngs, x = nnx.Rngs(0), np.random.default_rng(0).normal(size=(2, 5, 6)).astype(np.float32)
+    group = nnx.GroupNorm(6, 2, rngs=rngs)
+    assert conformance.check(group, "group_norm", inputs={"x": x}).config == {"groups": 2, "epsilon": 1e-6}
+    exact = nnx.InstanceNorm(6, use_fast_variance=False, rngs=rngs)
+    for module, layer in ((group, "group_norm"), (exact, "instance_norm")):
+        assert conformance.check(module, layer, inputs={"x": x}).status == "conforms"
+    far = {"x": x + 300}
+    assert conformance.check(exact, "instance_norm", inputs=far).status == "conforms"
+    fast = conformance.check(nnx.InstanceNorm(6, rngs=rngs), "instance_norm", inputs=far)
+    assert (fast.status, fast.culprit, fast.diagnosis[0].value) == ("diverges", "variance", "fast")
+    made = linen.GroupNorm(None, 3)
+    variables = made.init(jax.random.key(0), x)
+    assert "group_size=3" in conformance.check((made, variables), "group_norm", inputs={"x": x}).message
+
+
+@pytest.mark.parametrize(("opset", "told"), [(21, "conforms"), (18, "unsupported")])
+def test_onnx_groups(opset, told):
+    text = f"""<ir_version: 8, opset_import: ["": {opset}]>
+    g (float[2, 4, 3] x) => (float[2, 4, 3] y)
+    <float[4] s = {{1, 2, -1, 0.5}}, float[4] b = {{0.5, 0, 1, -1}}>
+    {{ y = GroupNormalization <num_groups = 2, epsilon = 0.125> (x, s, b) }}"""
+    case = conformance.check(parser.parse_model(text), "group_norm")
+    assert case.status == told
+    assert told == "unsupported" or case.config == {"groups": 2, "epsilon": 0.125}
+
+
+def test_onnx_instances():
+    text = """<ir_version: 8, opset_import: ["": 17]>
+    g (float[2, 2, 3, 5] x) => (float[2, 2, 3, 5] y) <float[2] s = {2, -1}, float[2] b = {0.5, 1}>
+    { y = InstanceNormalization (x, s, b) }"""
+    case = conformance.check(parser.parse_model(text), "instance_norm")
+    assert (case.status, case.config) == ("conforms", {"epsilon": float(np.float32(1e-5))})
 
 
 def test_flax():
@@ -125,6 +234,24 @@ def rms_norm_there(backend, weights):
 def test_keras(there, weights):
     x, output, read = there(rms_norm_there, weights)
     plain.close(output, rms_norm(x, 1e-3, **weights), "float32")
+    assert {n: a.tolist() for n, a in read.items()} == {n: a.tolist() for n, a in weights.items()}
+
+
+def group_norm_there(backend, layer, weights):
+    x = plain.values("float32", 0, 2, 3, 5, 6)
+    adapter = load(f"keras-{backend}")
+    adapter.start()
+    config = {"epsilon": 1e-3, **({"groups": 3} if layer == "group_norm" else {})}
+    (subject,) = subjects(f"keras-{backend}", layer)
+    trace = adapter.run(request(layer, subject, x, weights, "float32", **config))
+    return x, trace.output, dict(trace.weights)
+
+
+@pytest.mark.parametrize("weights", [AFFINE, {"bias": AFFINE["bias"]}, {}], ids=["affine", "bias", "none"])
+@pytest.mark.parametrize(("layer", "groups"), [("group_norm", 3), ("instance_norm", 6)])
+def test_keras_channels(there, layer, groups, weights):
+    x, output, read = there(group_norm_there, layer, weights)
+    plain.close(output, group_norm(x, groups, 1e-3, **weights), "float32")
     assert {n: a.tolist() for n, a in read.items()} == {n: a.tolist() for n, a in weights.items()}
 
 

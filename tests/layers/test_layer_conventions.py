@@ -45,6 +45,8 @@ CASES = {
     "softmax": [({"x": drawn(0, 2, 3)}, {}, {})],
     "layer_norm": [({"x": drawn(0, 2, 3, 4)}, {}, {})],
     "rms_norm": [({"x": drawn(0, 2, 3, 4)}, {"scale": drawn(1, 4)}, {})],
+    "group_norm": [({"x": drawn(0, 2, 3, 6)}, {}, {"groups": 3})],
+    "instance_norm": [({"x": drawn(0, 2, 3, 4)}, {}, {})],
     "relu": [({"x": drawn(0, 2, 3)}, {}, {})],
     "leaky_relu": [({"x": drawn(0, 2, 3)}, {}, {})],
     "prelu": [({"x": drawn(0, 2, 3)}, {"slope": drawn(1, 3)}, {})],
