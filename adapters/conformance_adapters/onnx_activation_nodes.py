@@ -176,7 +176,8 @@ def _times(wiring: Wiring, value: str, x: str) -> NodeProto | None:
 
 
 ACTIVATIONS: tuple[type[Operator], ...] = (
-    *(_operator(kind) for kind in ("Relu", "Selu", "Mish", "Softsign")),
+    *(_operator(kind) for kind in ("Relu", "Mish", "Softsign")),
+    _operator("Selu", alpha=(1.6732632423543772,), gamma=(1.0507009873554805,)),
     _operator("Swish", "silu", alpha=(1.0,)),
     _operator("HardSwish", "hard_silu"),
     _operator("HardSigmoid", "hard_sigmoid", alpha=(0.2, 1 / 6), beta=(0.5,)),

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from conformance_adapters.onnx_wiring import Wiring
 
 
+_UNBOUNDED = 2**31 - 1  # as wide as any sequence
+
+
 def _operands(node: NodeProto, names: Mapping[str, int]) -> dict[str, str]:
     return {n: node.input[i] if i < len(node.input) else "" for n, i in names.items()}
 
@@ -51,6 +54,8 @@ class Attention(Operator):
         refuse(self.operand(6), "Attention with a length for each sample")
         made: dict[str, Any] = {"scale": given.get("scale"), "causal": "top-left" if given.get("is_causal") else None}
         made["softcap"] = given.get("softcap") or None
+        sides = [given.get(f"{side}_window_size", -1) for side in ("left", "right")]
+        made["window"] = None if max(sides) < 0 else [_UNBOUNDED if side < 0 else side for side in sides]
         query, key = given.get("q_num_heads"), given.get("kv_num_heads")
         return {**made, "kv_heads": key if key != query else None}
 
