@@ -40,9 +40,19 @@ def _hanging(start: str, text: str) -> Iterator[str]:
 
 
 def _layers() -> Iterator[str]:
+    from conformance.adapter import adapter_names, load
+    from conformance.fixture import fixtures
     from conformance.layers import get_layer, layer_names
+    from conformance.support import support
 
-    return _columns([(name, get_layer(name).summary) for name in layer_names()])
+    having: dict[str, list[str]] = {name: [] for name in layer_names()}
+    for found in support([load(name) for name in adapter_names()], fixtures().values()):
+        if found.subjects:
+            having[found.layer].append(found.adapter)
+    width = max(map(len, having))
+    for name, adapters in having.items():
+        yield from _hanging(f"{name:{width}}  ", get_layer(name).summary)
+        yield from _hanging(" " * (width + 2), f"[{', '.join(adapters) or 'no fixture of its own'}]")
 
 
 def _adapters() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Writes the pages that are made from data: conventions.md, divergences.md, commands.md and the table in the README.
+"""Writes what is made from data: conventions.md, divergences.md, support.md, commands.md, and the README's table.
 
 python docs/catalogue.py            # writes what has changed
 python docs/catalogue.py --check    # writes nothing, and exits with 1 where a page is stale
@@ -17,11 +17,9 @@ from reference import commands_page
 from conformance.adapter import Adapter, adapter_names, load
 from conformance.conventions import Convention, conventions
 from conformance.divergences import Divergence, known
-from conformance.errors import Unsupported
-from conformance.fixture import Fixture, fixtures
-from conformance.flow import Flow
+from conformance.fixture import fixtures
 from conformance.layers import get_layer, layer_names
-from conformance.trace import Request
+from conformance.support import Support, support
 
 ROOT = Path(__file__).resolve().parents[1]
 OWN_FIXTURES, OWN_ADAPTERS = "conformance_fixtures", "conformance_adapters"  # a third party's stay out of these pages
@@ -55,6 +53,7 @@ def pages(root: Path) -> Iterator[tuple[Path, str]]:
     """Each page with the text that it should have."""
     yield root / "docs" / "conventions.md", "\n".join(conventions_page()) + "\n"
     yield root / "docs" / "divergences.md", "\n".join(divergences_page()) + "\n"
+    yield root / "docs" / "support.md", "\n".join(support_page()) + "\n"
     head = ["# Command reference", "", _MADE.format("conformance/options.py"), ""]
     yield root / "docs" / "commands.md", "\n".join([*head, *commands_page()]) + "\n"
     readme = root / "README.md"
@@ -212,30 +211,58 @@ def _divergence(entry: Divergence) -> Iterator[str]:
 # -- what runs where ------------------------------------------------------------------------------------------
 
 
+def supported() -> list[Support]:
+    """The support matrix of the layers, fixtures and adapters that come with conformance."""
+    return list(support(own_adapters(), [f for f in fixtures().values() if f.folder.parent.name == OWN_FIXTURES]))
+
+
 def coverage() -> Iterator[str]:
-    """The README's table: of each layer's fixture forms, how many each adapter can express in float32."""
-    own = [f for f in fixtures().values() if f.folder.parent.name == OWN_FIXTURES]
-    adapters = own_adapters()
-    yield "| layer | forms | " + " | ".join(a.name for a in adapters) + " |"
+    """The README's table: how many layers each adapter has, of which fixtures how many forms."""
+    found = supported()
+    layers, forms = {s.layer for s in found}, {s.layer: s.of for s in found}
+    yield f"{len(layers)} layers in {sum(forms.values())} forms. Each adapter runs its framework's own:"
+    yield ""
+    yield "| adapter | layers | forms |"
+    yield "|---|--:|--:|"
+    for adapter in dict.fromkeys(s.adapter for s in found):
+        own = [s for s in found if s.adapter == adapter and s.subjects]
+        yield f"| `{adapter}` | {len(own)} | {sum(s.forms for s in own)} |"
+
+
+def support_page() -> Iterator[str]:
+    """docs/support.md."""
+    found = supported()
+    adapters = list(dict.fromkeys(s.adapter for s in found))
+    yield "# Support"
+    yield ""
+    yield _MADE.format("the adapters' tables and the fixtures")
+    yield ""
+    yield (
+        "Which layers each adapter has, as a number of the forms of the layer's [fixtures](fixtures.md) that the "
+        "framework can express. Weights go both ways: canonical ones into the framework's layer, and back out of it; "
+        "every run reads them back. What is not in a cell, the framework does not have, or not under these options. "
+        "`conformance list layers` prints the same of what is installed."
+    )
+    yield ""
+    yield "| layer | forms | " + " | ".join(adapters) + " |"
     yield "|---|--:|" + "--:|" * len(adapters)
-    for layer in layer_names():
-        forms = [f for f in own if f.layer == layer]
-        if not forms:
-            continue
-        counts = [sum(expresses(adapter, form) for form in forms) for adapter in adapters]
-        yield f"| `{layer}` | {len(forms)} | " + " | ".join(str(n) if n else "" for n in counts) + " |"
-
-
-def expresses(adapter: Adapter, fixture: Fixture) -> bool:
-    """Whether `adapter` has a subject of its own for `fixture`, or the fixture ships one."""
-    inputs, weights = fixture.load()
-    config = {} if fixture.layer == "sequential" else fixture.config
-    flow = Flow.bind(get_layer(fixture.layer, fixture.config), config, inputs, weights)
-    request = Request(fixture.layer, "", flow.config, inputs, weights, source=str(fixture.folder))
-    try:
-        return bool(adapter.subjects(request))
-    except Unsupported:
-        return any(s.adapter == adapter.name for s in fixture.shipped)
+    for layer, row in groupby(found, key=lambda s: s.layer):
+        cells = list(row)
+        yield f"| `{layer}` | {cells[0].of} | " + " | ".join(str(s.forms) if s.subjects else "" for s in cells) + " |"
+    yield ""
+    yield "## Whose layers they are"
+    yield ""
+    yield (
+        "The framework's own layers and functions that are run, and the dtypes in which they are asked for. Where a "
+        "framework turns out to have no kernel for one, the case is `unsupported`."
+    )
+    for layer, row in groupby(found, key=lambda s: s.layer):
+        yield ""
+        yield f"### {layer}"
+        yield ""
+        for s in row:
+            if s.subjects:
+                yield f"- {s.adapter} ({', '.join(s.dtypes)}): {', '.join(map(code, s.subjects))}"
 
 
 if __name__ == "__main__":
