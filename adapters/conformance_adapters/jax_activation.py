@@ -24,7 +24,9 @@ class Activation(JaxSubject):
         """The activation of every element; of a gated unit, half as many."""
         import jax
 
-        options = {own: self.config[name] for name, own in self.options.items()}
+        options: dict[str, Any] = {}
+        for name, own in self.options.items():
+            options |= self.request.given(name, **{own: self.config[name]})
         return getattr(jax.nn, self.function)(self.inputs["x"], **options)
 
 

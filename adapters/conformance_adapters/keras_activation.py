@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from conformance.trace import Request
 
 
+def named_options(named: Mapping[str, str], request: Request) -> dict[str, Any]:
+    """The config of `request` under Keras's names, without what is left to Keras."""
+    options: dict[str, Any] = {}
+    for name, own in named.items():
+        options |= request.given(name, **{own: request.config[name]})
+    return options
+
+
 class ActivationFunction(KerasSubject):
     """`keras.activations.<function>`; `named` maps the config's names to the function's for the same."""
 
@@ -24,23 +32,20 @@ class ActivationFunction(KerasSubject):
         """The activation of every element; of a gated unit, half as many."""
         from keras import activations
 
-        config = self.request.config
-        return getattr(activations, self.function)(self.given["x"], **{o: config[n] for n, o in self.named.items()})
+        return getattr(activations, self.function)(self.given["x"], **named_options(self.named, self.request))
 
 
 class ActivationLayer(KerasSubject):
-    """`keras.layers.<kind>`; `named` is as in `ActivationFunction`, `fixed` are options that make it this layer."""
+    """`keras.layers.<kind>`; `named` is as in `ActivationFunction`."""
 
     kind: ClassVar[str]
     named: ClassVar[Mapping[str, str]] = {}
-    fixed: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, request: Request) -> None:
         from keras import layers
 
         super().__init__(request)
-        options = {own: request.config[name] for name, own in self.named.items()}
-        self.instance = getattr(layers, self.kind)(**self.fixed, **options, dtype=request.dtype)
+        self.instance = getattr(layers, self.kind)(**named_options(self.named, request), dtype=request.dtype)
 
     @classmethod
     def read(cls, layer: Any) -> dict[str, Any]:
@@ -92,9 +97,9 @@ def _function(function: str, layer: str = "", **named: str) -> type[ActivationFu
     return type(function, (ActivationFunction,), {**made, "options": dict.fromkeys(named), "__doc__": f"`{name}`."})
 
 
-def _layer(kind: str, layer: str, fixed: Mapping[str, Any] | None = None, **named: str) -> type[ActivationLayer]:
+def _layer(kind: str, layer: str, **named: str) -> type[ActivationLayer]:
     name = f"keras.layers.{kind}"
-    made = {"name": name, "layer": layer, "kind": kind, "fixed": fixed or {}, "named": named}
+    made = {"name": name, "layer": layer, "kind": kind, "named": named}
     return type(kind, (ActivationLayer,), {**made, "options": dict.fromkeys(named), "__doc__": f"`{name}`."})
 
 

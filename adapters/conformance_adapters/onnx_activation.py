@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,7 +24,9 @@ class Activation(OnnxSubject):
     def build(self) -> str:
         """The shape of x."""
         self.graph.since = self.since
-        attributes = {own: self.config[name] for name, own in self.named.items()}
+        attributes: dict[str, Any] = {}
+        for name, own in self.named.items():
+            attributes |= self.request.given(name, **{own: self.config[name]})
         x = self.input("x")
         return self.graph.add(self.operator, x, name="output", domain=self.domain, **self.fixed, **attributes)
 

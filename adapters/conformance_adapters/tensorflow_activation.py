@@ -19,7 +19,9 @@ class Activation(TensorFlowSubject):
         """The activation of every element."""
         import tensorflow as tf
 
-        options = {own: self.config[name] for name, own in self.named.items()}
+        options: dict[str, Any] = {}
+        for name, own in self.named.items():
+            options |= self.request.given(name, **{own: self.config[name]})
         return getattr(getattr(tf, self.module), self.function)(self.given["x"], **options)
 
 

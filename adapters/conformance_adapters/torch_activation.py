@@ -24,7 +24,10 @@ class Activation(TorchSubject):
         """The module with the options of the config."""
         from torch import nn
 
-        return getattr(nn, self.kind)(**{own: self.config[name] for name, own in self.options.items()})
+        options: dict[str, Any] = {}
+        for name, own in self.options.items():
+            options |= self.request.given(name, **{own: self.config[name]})
+        return getattr(nn, self.kind)(**options)
 
     @classmethod
     def read(cls, module: Any) -> dict[str, Any]:
@@ -40,6 +43,21 @@ class Activation(TorchSubject):
 def _module(kind: str, layer: str, **options: str) -> type[Activation]:
     named = {"name": f"torch.nn.{kind}", "layer": layer, "kind": kind, "options": options}
     return type(kind, (Activation,), {**named, "__doc__": f"torch.nn.{kind}."})
+
+
+class LogSoftmax(Activation):
+    """torch.nn.LogSoftmax, which is never left without a dim: it would guess one, and warn."""
+
+    name: ClassVar[str] = "torch.nn.LogSoftmax"
+    layer: ClassVar[str] = "log_softmax"
+    kind: ClassVar[str] = "LogSoftmax"
+    options: ClassVar[Mapping[str, str]] = {"axis": "dim"}
+
+    def make(self) -> torch.nn.Module:
+        """The module along `axis`."""
+        from torch import nn
+
+        return nn.LogSoftmax(dim=self.config["axis"])
 
 
 class Prelu(TorchSubject):
@@ -90,6 +108,6 @@ MODULES = (
     _module("Softsign", "softsign"),
     _module("ReLU6", "relu6"),
     _module("GLU", "glu", axis="dim"),
-    _module("LogSoftmax", "log_softmax", axis="dim"),
+    LogSoftmax,
 )
 SUBJECTS: tuple[type[TorchSubject], ...] = (*MODULES, Prelu)
