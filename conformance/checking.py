@@ -194,6 +194,7 @@ class Checked:
             weights: Arrays | None = own.weights if self.weights is None else self.weights
         else:
             config, weights = dict(self.config or {}), self.weights
+        layer = get_layer(self.layer, config)  # in both directions, a recurrent one has more steps
         config = layer.complete(config)
         known = {n: number.round(as_numpy(a)) for n, a in (weights or {}).items()}
         inputs = self._given(layer, known, config, number)

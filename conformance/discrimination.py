@@ -34,9 +34,9 @@ _NUMBERS: Mapping[str, tuple[str, ...]] = {
     "elu.alpha": ("1.0",),
 }
 
-# What the oracle of a layer cannot express, by layer and convention, with the reason.
+# What no values can tell, by layer and convention, with the reason.
 _NOT_YET: Mapping[tuple[str, str], str] = {
-    (layer, "rnn.bidirectional-merge"): "the oracle has one direction yet; half the width gives a sum away"
+    (layer, "rnn.bidirectional-merge"): "a sum of two directions has half the width, which tells it"
     for layer in ("lstm", "gru", "simple_rnn")
 }
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from conformance.errors import ConformanceError
-from conformance.layer import Layer, Step, nearest
+from conformance.layer import Chain, Layer, Step, nearest
 from conformance.rounding import RoundedArray
 
 if TYPE_CHECKING:
@@ -136,21 +136,31 @@ class Flow:
         scan = self.layer.scan
         assert scan is not None
         whole = self.start(model, carried=bool(observed))
-        carried = {name: whole[initial] for name, (_, initial) in scan.carry.items()}
         times = range(whole[scan.over[0]].shape[1])
         history: dict[str, list[Any]] = {step.name: [] for step in self.steps}
-        backward = whole.get(scan.reversed_by) == "reverse"
-        for t in reversed(times) if backward else times:
-            values = {**whole, **carried, **{name: whole[name][:, t] for name in scan.over}}
-            for step in self.steps:
-                value = step(values, **conventions)
-                history[step.name].append(value)
-                seen = observed.get(step.name)
-                values[step.name] = value if seen is None or model is None else carry(seen[:, t], model)
-            carried = {name: values[step] for name, (step, _) in scan.carry.items()}
-        for step in self.steps:
-            slices = history[step.name]
-            yield step, np.stack(slices[::-1] if backward else slices, axis=1)
+        made: list[dict[str, Any]] = [{name: whole[name][:, t] for name in scan.over} for t in times]
+        for chain in self.chains:
+            steps = [step for step in self.steps if step.name in chain.names]
+            carried = {name: whole[initial] for name, (_, initial) in chain.carry.items()}
+            for t in reversed(times) if chain.backward else times:
+                values = {**whole, **carried, **made[t]}
+                for step in steps:
+                    value = step(values, **conventions)
+                    history[step.name].append(value)
+                    seen = observed.get(step.name)
+                    made[t][step.name] = value if seen is None or model is None else carry(seen[:, t], model)
+                    values[step.name] = made[t][step.name]
+                carried = {name: values[step] for name, (step, _) in chain.carry.items()}
+            for step in steps:
+                slices = history[step.name]
+                yield step, np.stack(slices[::-1] if chain.backward else slices, axis=1)
+
+    @property
+    def chains(self) -> list[Chain]:
+        """The walks along time of a scanned layer."""
+        scan = self.layer.scan
+        assert scan is not None
+        return scan.chains([step.name for step in self.steps], self.values.get(scan.reversed_by))
 
 
 def exact(array: NDArray[Any], model: RoundingModel) -> RoundedArray:
@@ -240,9 +250,11 @@ def _check_scan(
     if scan is None:
         return
     direction = config.get(scan.reversed_by)
-    if direction not in ("forward", "reverse"):
+    known = ("bidirectional",) if scan.reverse else ("forward", "reverse")
+    if direction not in known:
         raise ConformanceError(
-            f"{prefix}{layer.name} has no {scan.reversed_by} {direction!r}; it can be 'forward' or 'reverse'"
+            f"{prefix}{layer.name} has no {scan.reversed_by} {direction!r}; "
+            "it can be 'forward', 'reverse' or 'bidirectional'"
         )
     for name in scan.over:
         array = arrays[name]

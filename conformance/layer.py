@@ -96,12 +96,41 @@ class Scan:
     `over` are the inputs that are walked through along `axis`; `carry` maps what the cell reads of the
     time step before to (the step that gave it, the optional input that starts it). `reversed_by` names
     a config entry whose value "reverse" walks from the last time step to the first.
+
+    A layer in both directions has a second cell, whose names begin with `REVERSE` and which carries `reverse`; the
+    steps `joined` read both cells at one time.
     """
 
     over: tuple[str, ...]
     carry: Mapping[str, tuple[str, str]]
     axis: str = "time"
     reversed_by: str = "direction"
+    reverse: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    joined: tuple[str, ...] = ()
+
+    def chains(self, names: Iterable[str], direction: Any) -> list[Chain]:
+        """The walks along time, in their order: which of the steps `names` each makes, what it carries, and where it
+        begins."""
+        if not self.reverse:
+            return [Chain(tuple(names), self.carry, direction == "reverse")]
+        apart = [n for n in names if n not in self.joined]
+        return [
+            Chain(tuple(n for n in apart if not n.startswith(REVERSE)), self.carry, False),
+            Chain(tuple(n for n in apart if n.startswith(REVERSE)), self.reverse, True),
+            Chain(self.joined, {}, False),
+        ]
+
+
+REVERSE = "reverse_"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One walk along time: the steps that it makes, what it carries, and whether it begins at the last time step."""
+
+    names: tuple[str, ...]
+    carry: Mapping[str, tuple[str, str]]
+    backward: bool
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from conformance.fault import FaultSearch
 from conformance.figures import compare
 from conformance.flow import Flow
 from conformance.hypothesis import ROUNDS
+from conformance.layer import Chain
 from conformance.number import near
 from conformance.tape import Found
 from conformance.unnamed import require_shape
@@ -33,7 +34,6 @@ class ScannedWalk(Walk):
     def run(self) -> None:
         """Observe the steps, explain the output where it does not follow, and judge each time step."""
         expected = self._oracle({})
-        require_shape(self.flow, self.result.shape, expected[self.flow.output].shape)
         self._observe(expected)
         if self.placed[self.flow.output].found is not None:
             self._judge()
@@ -47,6 +47,7 @@ class ScannedWalk(Walk):
                 at = self.placed[self.flow.steps[self._first_changed({keyword: value}, number)].name]
                 at.faulty, at.conventions, at.equivalent = True, {**at.conventions, keyword: value}, equivalent
             return
+        require_shape(self.flow, self.result.shape, expected[self.flow.output].shape)
         last = self.flow.steps[-1]
         self.placed[last.name].found = Found.whole(self.result)
         self._judge()
@@ -61,17 +62,28 @@ class ScannedWalk(Walk):
 
         Up to there the states are right. A step from which another follows that is there was factored away.
         """
-        steps, output = self.flow.steps, self.flow.output
-        times = range(self.result.shape[1])
-        for t in reversed(times) if self.flow.values.get("direction") == "reverse" else times:
-            if compare(expected[output][:, t], self.result[:, t]).conforms:
-                continue
-            missing = {s.name for s in steps[:-1] if self.tape.find(expected[s.name][:, t]) is None} | {output}
-            for step in reversed(steps):
-                if step.name not in missing:
-                    missing -= set(step.reads.values())
-            return next(step.name for step in steps if step.name in missing)
+        output = self.flow.output
+        for chain, part in self._parts(expected[output].shape[-1]):
+            steps = [step for step in self.flow.steps if step.name in chain.names]
+            times = range(self.result.shape[1])
+            for t in reversed(times) if chain.backward else times:
+                if compare(expected[output][:, t, part], self.result[:, t, part]).conforms:
+                    continue
+                apart = [s.name for s in steps if s.name != output]
+                missing = {name for name in apart if self.tape.find(expected[name][:, t]) is None} | {output}
+                for step in reversed(steps):
+                    if step.name not in missing:
+                        missing -= set(step.reads.values())
+                return next((step.name for step in steps if step.name in missing), output)
         return output
+
+    def _parts(self, width: int) -> list[tuple[Chain, slice]]:
+        """The walks along time, with what of the output shows each: its half, where two directions stand side by
+        side."""
+        chains = self.flow.chains
+        if len(chains) == 1 or self.flow.values.get("merge") != "concat":
+            return [(chain, slice(None)) for chain in chains]
+        return [(chains[0], slice(None, width // 2)), (chains[1], slice(width // 2, None))]
 
     def _oracle(self, conventions: Mapping[str, Any]) -> dict[str, RoundedArray]:
         return {step.name: value for step, value in self.flow.run(self.model, conventions)}
@@ -117,16 +129,21 @@ class ScannedWalk(Walk):
     def _first_changed(self, variant: Mapping[str, Any], otherwise: int) -> int:
         """The first step that a variant changes at the first time step, where nothing has been handed on yet."""
         first, _ = self._beginning(1)
+        backward = {name for chain in self.flow.chains if chain.backward for name in chain.names}
         pairs = zip(first.run(self.model), first.run(self.model, variant), strict=True)
-        for number, ((_, canonical), (_, changed)) in enumerate(pairs):
-            if not compare(canonical, changed.value).conforms:
+        for number, ((step, canonical), (_, changed)) in enumerate(pairs):
+            at = -1 if step.name in backward else 0
+            if canonical.shape != changed.shape or not compare(canonical[:, at], changed.value[:, at]).conforms:
                 return number
         return otherwise
 
     def _beginning(self, length: int = 2) -> tuple[Flow, NDArray[Any]]:
-        """The flow over the first time steps that are walked, and what the subject gave there."""
+        """The flow over the first time steps that are walked, and what the subject gave there; all of them, where there
+        are two ends to begin at."""
         scan = self.flow.layer.scan
         assert scan is not None
+        if scan.reverse:
+            return self.flow, self.result
         backward = self.flow.values.get(scan.reversed_by) == "reverse"
         part = slice(-length, None) if backward else slice(0, length)
         cut = {name: self.flow.values[name][:, part] for name in scan.over}
@@ -142,8 +159,8 @@ class ScannedSearch(FaultSearch):
 
     def begins(self, variant: Mapping[str, Any]) -> bool:
         """Whether the output comes out under a variant as far as the first time steps go."""
-        output = self._begun(variant)
-        return output is not None and compare(output, self.beginning[1]).conforms
+        output, seen = self._begun(variant), self.beginning[1]
+        return output is not None and output.shape == seen.shape and compare(output, seen).conforms
 
     def _solved(self, number: int, keyword: str, others: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         flow, seen = self.beginning

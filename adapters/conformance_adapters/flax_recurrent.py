@@ -182,8 +182,10 @@ class LinenGru(LinenRecurrent):
     def all_weights(self) -> dict[str, NDArray[Any]]:
         """The state's bias is that of the candidate, and zero for the gates."""
         held = super().all_weights()
-        candidate = held.pop("candidate_bias")
-        return {**held, "recurrent_bias": np.pad(candidate, (2 * candidate.size, 0))}
+        for name in [n for n in held if n.endswith("candidate_bias")]:
+            candidate = held.pop(name)
+            held[name.replace("candidate", "recurrent")] = np.pad(candidate, (2 * candidate.size, 0))
+        return held
 
 
 class NnxSimple(NnxRecurrent):
@@ -218,4 +220,4 @@ class LinenSimple(LinenRecurrent):
         ]
 
 
-SUBJECTS = (NnxGru, LinenGru, NnxSimple, LinenSimple)
+SUBJECTS: tuple[type[Recurrent], ...] = (NnxGru, LinenGru, NnxSimple, LinenSimple)

@@ -37,6 +37,7 @@ class JaxAdapter(FrameworkAdapter):
             jax_activation,
             jax_attention,
         )
+        from conformance_adapters.flax_bidirectional import SUBJECTS as BIDIRECTIONAL
         from conformance_adapters.flax_recurrent import SUBJECTS as RECURRENT
 
         return (
@@ -46,6 +47,7 @@ class JaxAdapter(FrameworkAdapter):
             *flax_normalization.SUBJECTS,
             *flax_lstm.SUBJECTS,
             *RECURRENT,
+            *BIDIRECTIONAL,
             *flax_pooling.SUBJECTS,
         )
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from conformance.layer import REVERSE
 from conformance.layout import Parameter
 from conformance_adapters.keras_subject import KerasSubject, seen_as
 
@@ -26,18 +28,25 @@ class _Recurrent(KerasSubject):
         from keras import layers
 
         super().__init__(request)
-        config, weights = request.config, request.weights
-        self.instance = getattr(layers, self.cell)(
-            weights["recurrent_kernel"].shape[0],
-            use_bias="bias" in weights or "recurrent_bias" in weights,
-            recurrent_initializer="zeros",  # overwritten; the default's QR factorisation has no narrow formats
-            return_sequences=True,
-            go_backwards=config["direction"] == "reverse",
-            dtype=request.dtype,
-            **self.arguments(),
+        weights = request.weights
+        self.instance = self.made(
+            getattr(layers, self.cell)(
+                weights["recurrent_kernel"].shape[0],
+                use_bias=any(n.endswith("bias") for n in weights),
+                recurrent_initializer="zeros",  # overwritten; the default's QR factorisation has no narrow formats
+                return_sequences=True,
+                go_backwards=request.config["direction"] == "reverse",
+                dtype=request.dtype,
+                name="cells",
+                **self.arguments(),
+            )
         )
         self.instance.build(request.inputs["x"].shape)
         self.load(self.instance, {**self.neutral(), **weights})
+
+    def made(self, layer: Any) -> Any:
+        """The layer that is called, around the recurrent one."""
+        return layer
 
     def arguments(self) -> dict[str, Any]:
         """Further arguments of the layer."""
@@ -56,7 +65,12 @@ class _Recurrent(KerasSubject):
         lacking = [n for n in self.states if n not in self.given]
         if len(lacking) < len(self.states):
             for name in lacking:
-                self.given[name] = self.tensor(np.zeros((len(self.request.inputs["x"]), self.instance.units)))
+                self.given[name] = self.tensor(np.zeros((len(self.request.inputs["x"]), self.units)))
+
+    @property
+    def units(self) -> int:
+        """The width of a state."""
+        return int(self.instance.units)
 
     def initial_state(self) -> list[Any] | None:
         """Hidden state and cell, or None where neither is given."""
@@ -94,6 +108,7 @@ class LSTM(_Recurrent):
     weight_names = ("kernel", "recurrent_kernel", "bias")
     options: ClassVar = {
         "direction": ("forward", "reverse"),
+        "merge": None,
         "activation": ("tanh", "sigmoid", "relu"),
         "recurrent_activation": ("sigmoid", "hard_sigmoid"),
     }
@@ -151,7 +166,7 @@ class SimpleRNN(_Recurrent):
     cell = "SimpleRNN"
     inputs = ("x", "initial_hidden")
     weight_names = ("kernel", "recurrent_kernel", "bias")
-    options: ClassVar = {"direction": ("forward", "reverse"), "activation": LSTM.options["activation"]}
+    options: ClassVar = {n: LSTM.options[n] for n in ("direction", "merge", "activation")}
     parameters = (
         Parameter("simple_rnn_cell/kernel", "kernel", "channel unit -> channel unit"),
         Parameter("simple_rnn_cell/recurrent_kernel", "recurrent_kernel", "state unit -> state unit"),
@@ -159,7 +174,52 @@ class SimpleRNN(_Recurrent):
     )
 
 
-SUBJECTS = (LSTM, GRU, GRUResetBefore, SimpleRNN)
+class _Bidirectional(_Recurrent):
+    """`keras.layers.Bidirectional` around one of the layers."""
+
+    def made(self, layer: Any) -> Any:
+        """The wrapper makes a forward and a backward layer of it."""
+        from keras import layers
+
+        return layers.Bidirectional(layer, merge_mode=self.request.config["merge"], dtype=self.request.dtype)
+
+    def neutral(self) -> Mapping[str, NDArray[Any]]:
+        """That of the layer, in both directions."""
+        made = super().neutral()
+        return {**made, **{f"{REVERSE}{n}": array for n, array in made.items()}}
+
+    @property
+    def units(self) -> int:
+        """The width of a state of one direction."""
+        return int(self.instance.forward_layer.units)
+
+    def __call__(self) -> Any:
+        """The output, `batch time both`."""
+        return self.instance(self.given["x"], initial_state=self.initial_state(), training=False)
+
+
+def _in_both_directions(one: type[_Recurrent]) -> type[_Recurrent]:
+    """The subject that has `one` in keras.layers.Bidirectional."""
+    held = [
+        replace(p, name=f"{side}_cells/{p.name}", weights=" ".join(f"{prefix}{n}" for n in p.names))
+        for side, prefix in (("forward", ""), ("backward", REVERSE))
+        for p in one.parameters
+    ]
+    states = (*one.states, *(f"{REVERSE}{n}" for n in one.states))
+    members = {
+        "name": one.name.replace("keras.layers.", "keras.layers.Bidirectional(", 1) + ")",
+        "__doc__": f"`keras.layers.Bidirectional` around `{one.name}`.",
+        "inputs": ("x", *states),
+        "states": states,
+        "weight_names": (*one.weight_names, *(f"{REVERSE}{n}" for n in one.weight_names)),
+        "options": {**one.options, "direction": ("bidirectional",), "merge": ("concat", "sum")},
+        "parameters": tuple(held),
+    }
+    return type(f"Bidirectional{one.__name__}", (_Bidirectional, one), members)
+
+
+_LAYERS: tuple[type[_Recurrent], ...] = (LSTM, GRU, GRUResetBefore, SimpleRNN)
+SUBJECTS = (*_LAYERS, *map(_in_both_directions, _LAYERS))
 
 
 def unrolled(function: Callable[[], Any]) -> Callable[[], Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from conformance.layer import REVERSE
 from conformance.layout import Parameter
 from conformance_adapters.onnx_subject import OnnxSubject
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from conformance.trace import Request
+
+
+def _pair(name: str) -> str:
+    return f"{name} {REVERSE}{name}"
 
 
 class Recurrent(OnnxSubject):
@@ -43,13 +48,13 @@ class Recurrent(OnnxSubject):
 
     @classmethod
     def refuses(cls, request: Request) -> str | None:
-        """Directions are one at a time; it has no projection."""
+        """Its directions stand side by side; it has no projection."""
         config = request.config
         for option in dict.fromkeys(cls.functions):
             if config[option] not in cls.ACTIVATIONS:
                 return f"it has no {option} {config[option]!r}"
-        if config["direction"] not in ("forward", "reverse"):
-            return f"direction {config['direction']!r}"
+        if config["direction"] == "bidirectional" and config["merge"] != "concat":
+            return f"its outputs of two directions stand side by side, not {config['merge']}"
         if request.inputs.get("lengths") is not None or "projection" in request.weights:
             return "lengths and projections"
         return None
@@ -57,6 +62,23 @@ class Recurrent(OnnxSubject):
     def layouts(self) -> Sequence[Parameter]:
         """One vector for the two biases."""
         order = {"gate": self.order}
+        if self._both:
+            sides = {**order, "direction": (0, 1), "side": (0, 1)}
+            return [
+                Parameter("W", _pair("kernel"), "part channel (gate unit) -> part (gate unit) channel", order=order),
+                Parameter(
+                    "R",
+                    _pair("recurrent_kernel"),
+                    "part previous (gate unit) -> part (gate unit) previous",
+                    order=order,
+                ),
+                Parameter(
+                    "B",
+                    f"bias recurrent_bias {REVERSE}bias {REVERSE}recurrent_bias",
+                    "(direction side) (gate unit) -> direction (side gate unit)",
+                    order=sides,
+                ),
+            ]
         return [
             Parameter("W", "kernel", "channel (gate unit) -> 1 (gate unit) channel", order=order),
             Parameter("R", "recurrent_kernel", "previous (gate unit) -> 1 (gate unit) previous", order=order),
@@ -64,10 +86,24 @@ class Recurrent(OnnxSubject):
         ]
 
     def neutral(self) -> Mapping[str, NDArray[Any]]:
-        """Zeros for the one of its biases that the request has not, where it has the other."""
+        """Zeros for those of its biases that the request has not, where it has another."""
         weights = self.request.weights
-        there = [weights[n] for n in ("bias", "recurrent_bias") if n in weights]
-        return {n: np.zeros_like(there[0]) for n in ("bias", "recurrent_bias")} if there else {}
+        names = ("bias", "recurrent_bias", *((f"{REVERSE}bias", f"{REVERSE}recurrent_bias") if self._both else ()))
+        there = [weights[n] for n in names if n in weights]
+        return {n: np.zeros_like(there[0]) for n in names} if there else {}
+
+    @property
+    def _both(self) -> bool:
+        return bool(self.config["direction"] == "bidirectional")
+
+    def _state(self, name: str) -> str:
+        """The input of the graph with an initial state of each direction, empty where none is given."""
+        names = (name, f"{REVERSE}{name}") if self._both else (name,)
+        given = [self.given.get(n) for n in names]
+        if all(g is None for g in given):
+            return ""
+        zeros = np.zeros((len(self.given["x"]), len(self.request.weights["recurrent_kernel"])))
+        return self.graph.input(name, np.stack([zeros if g is None else g for g in given]))
 
     def attributes(self) -> dict[str, Any]:
         """Further attributes of the node."""
@@ -75,14 +111,12 @@ class Recurrent(OnnxSubject):
 
     def build(self) -> str:
         """`batch time unit`."""
-        graph, state = self.graph, []
-        for name in self.states:
-            state.append(graph.input(name, self.given[name][None]) if name in self.given else "")
+        graph, state = self.graph, [self._state(name) for name in self.states]
         inputs = [graph.add("Transpose", self.input("x"), name="x.time_first", perm=[1, 0, 2]), "W", "R"]
         inputs += [self.held("B"), "", *state]  # in between: the lengths
         while not inputs[-1]:
             inputs.pop()
-        wanted = [self.ACTIVATIONS[self.config[o]] for o in self.functions]
+        wanted = [self.ACTIVATIONS[self.config[o]] for o in self.functions] * (1 + self._both)
         alphas, betas = ([a for a in column if a is not None] for column in list(zip(*wanted, strict=True))[1:])
         hidden = graph.add(
             self.operator,
@@ -96,6 +130,10 @@ class Recurrent(OnnxSubject):
             activation_beta=betas or None,
             **self.attributes(),
         )
+        if self._both:  # time direction batch unit
+            side_by_side = graph.add("Transpose", hidden, name="Y.batch_first", perm=[2, 0, 1, 3])
+            shape = graph.initializer("both", np.array([0, 0, -1]))
+            return graph.add("Reshape", side_by_side, shape, name="output")
         axis = graph.initializer("direction_axis", np.array([1]))
         squeezed = graph.add("Squeeze", hidden, axis, name="Y.one_direction")
         return graph.add("Transpose", squeezed, name="output", perm=[1, 0, 2])

@@ -136,6 +136,7 @@ class BlockLSTM(TensorFlowSubject):
     weight_names = ("kernel", "recurrent_kernel", "bias")
     options: ClassVar = {
         "direction": ("forward", "reverse"),
+        "merge": None,
         "activation": ("tanh",),
         "recurrent_activation": ("sigmoid",),
     }

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from conformance.errors import Unsupported
+from conformance.layer import REVERSE
 from conformance.trace import Request
 from conformance_adapters import torch_normalization
 from conformance_adapters.torch_attention import MultiheadAttention
@@ -101,11 +102,11 @@ def _channels_last(module: Any, given: Mapping[str, Any]) -> Arrays:
 def _recurrent(module: nn.RNNBase) -> dict[str, Any]:
     name = f"torch.nn.{type(module).__name__}"
     _refuse(module.num_layers != 1, f"{name} of {module.num_layers} layers: give its layers one by one")
-    _refuse(module.bidirectional, f"{name} in both directions")
     _refuse(module.proj_size, f"{name} with a projection")
+    direction = "bidirectional" if module.bidirectional else "forward"
     if isinstance(module, nn.RNN):
-        return {"direction": "forward", "activation": module.nonlinearity}
-    gates = {"direction": "forward", "activation": "tanh", "recurrent_activation": "sigmoid"}
+        return {"direction": direction, "activation": module.nonlinearity}
+    gates = {"direction": direction, "activation": "tanh", "recurrent_activation": "sigmoid"}
     return gates | {"reset": "after"} if isinstance(module, nn.GRU) else gates
 
 
@@ -117,7 +118,8 @@ def _states(module: Any, given: Mapping[str, Any]) -> Arrays:
         made["x"] = made["x"].transpose(0, 1)
     states = states if isinstance(states, tuple) else () if states is None else (states,)
     for name, state in zip(("initial_hidden", "initial_cell"), states, strict=False):
-        made[name] = state.reshape(-1, state.shape[-1])
+        each = state.reshape(1 + module.bidirectional, -1, state.shape[-1])
+        made |= {f"{prefix}{name}": one for prefix, one in zip(("", REVERSE), each, strict=False)}
     return made
 
 

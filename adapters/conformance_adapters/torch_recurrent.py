@@ -7,10 +7,12 @@ output is the reverse half of what they return.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from conformance.layer import REVERSE
 from conformance.layout import Parameter
 from conformance_adapters.torch_subject import TorchSubject
 
@@ -37,13 +39,17 @@ class _Recurrent(TorchSubject):
         for option, only in cls.fixed.items():
             if config[option] != only:
                 return f"its {option} is {only}, not {config[option]}"
-        if config["direction"] not in ("forward", "reverse"):
-            return f"direction {config['direction']!r}"
+        if config["direction"] == "bidirectional" and config["merge"] != "concat":
+            return f"its outputs of two directions stand side by side, not {config['merge']}"
         return None
 
     @property
     def _reverse(self) -> bool:
         return bool(self.config["direction"] == "reverse")
+
+    @property
+    def _both(self) -> bool:
+        return bool(self.config["direction"] == "bidirectional")
 
     def options(self) -> dict[str, Any]:
         """Further arguments of the module."""
@@ -57,20 +63,22 @@ class _Recurrent(TorchSubject):
         made: torch.nn.Module = getattr(nn, self.module_name)(
             weights["kernel"].shape[0],
             weights["recurrent_kernel"].shape[0],
-            bias="bias" in weights or "recurrent_bias" in weights,
+            bias=any(n.endswith("bias") for n in weights),
             batch_first=True,
-            bidirectional=self._reverse,
+            bidirectional=self._reverse or self._both,
             **self.options(),
         )
         return made
 
     def layouts(self) -> Sequence[Parameter]:
         """`gates*unit in`, the gates in canonical order."""
-        own = self._direction("_l0_reverse" if self._reverse else "_l0")
+        forward, back = self._direction("_l0"), self._direction("_l0_reverse")
+        if self._both:
+            return forward + [replace(p, weights=f"{REVERSE}{p.weights}") for p in back]
         if not self._reverse:
-            return own
+            return forward
         # the forward half, which "reverse" does not use, holds zeros
-        return own + [Parameter(p.name, p.weights, p.pattern, addend=True) for p in self._direction("_l0")]
+        return back + [replace(p, addend=True) for p in forward]
 
     def _direction(self, suffix: str) -> list[Parameter]:
         state = "bias" if self.summed else "recurrent_bias"
@@ -83,13 +91,16 @@ class _Recurrent(TorchSubject):
 
     def prepare(self) -> None:
         """The states before the first time step."""
-        given = [self.request.inputs.get(n) for n in self.states]
-        made = None if all(g is None for g in given) else tuple(self._state(g) for g in given)
+        inputs = self.request.inputs
+        given = [[inputs.get(n) for n in (name, f"{REVERSE}{name}")] for name in self.states]
+        there = any(g is not None for pair in given for g in pair)
+        made = tuple(self._state(*pair) for pair in given) if there else None
         self.initial = made if made is None or len(made) > 1 else made[0]
 
-    def _state(self, given: NDArray[Any] | None) -> torch.Tensor:
-        used = np.zeros((len(self.request.inputs["x"]), self.module.hidden_size)) if given is None else given
-        return self.tensor(np.stack([np.zeros_like(used), used] if self._reverse else [used]))
+    def _state(self, first: NDArray[Any] | None, second: NDArray[Any] | None) -> torch.Tensor:
+        zeros = np.zeros((len(self.request.inputs["x"]), self.module.hidden_size))
+        held = [zeros if g is None else g for g in (first, second)]
+        return self.tensor(np.stack(held if self._both else [zeros, held[0]] if self._reverse else held[:1]))
 
     def forward(self) -> torch.Tensor:
         """`batch time unit`."""
@@ -126,9 +137,10 @@ class Gru(_Recurrent):
     summed: ClassVar[bool] = False
 
     def neutral(self) -> Mapping[str, NDArray[Any]]:
-        """Zeros for the one of its biases that the request has not, where it has the other."""
-        there = [self.request.weights[n] for n in ("bias", "recurrent_bias") if n in self.request.weights]
-        return {n: np.zeros_like(there[0]) for n in ("bias", "recurrent_bias")} if there else {}
+        """Zeros for those of its biases that the request has not, where it has another."""
+        names = ("bias", "recurrent_bias", *((f"{REVERSE}bias", f"{REVERSE}recurrent_bias") if self._both else ()))
+        there = [self.request.weights[n] for n in names if n in self.request.weights]
+        return {n: np.zeros_like(there[0]) for n in names} if there else {}
 
 
 class Rnn(_Recurrent):

@@ -74,4 +74,8 @@ def get_layer(name: str, config: Mapping[str, Any] | None = None) -> Layer:
         )
     module = import_module(f"conformance.layers.{family}")
     layer: Layer = module.make(config or {}) if name == "sequential" else module.LAYERS[name]
+    if layer.scan is not None and (config or {}).get(layer.scan.reversed_by) == "bidirectional":
+        from conformance.layers.bidirectional import in_both_directions
+
+        return in_both_directions(layer)
     return layer

@@ -169,7 +169,13 @@ gru = Layer.define(
         "bias?": "3*unit",
         "recurrent_bias?": "3*unit",
     },
-    config={"direction": "forward", "reset": "after", "activation": "tanh", "recurrent_activation": "sigmoid"},
+    config={
+        "direction": "forward",
+        "merge": "concat",
+        "reset": "after",
+        "activation": "tanh",
+        "recurrent_activation": "sigmoid",
+    },
     steps={
         "reset_gate": reset_gate,
         "update_gate": update_gate,

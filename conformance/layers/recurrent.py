@@ -221,7 +221,7 @@ lstm = Layer.define(
         "bias?": "4*unit",
         "projection?": "unit state",
     },
-    config={"direction": "forward", "activation": "tanh", "recurrent_activation": "sigmoid"},
+    config={"direction": "forward", "merge": "concat", "activation": "tanh", "recurrent_activation": "sigmoid"},
     steps={
         "input_gate": input_gate,
         "forget_gate": forget_gate,

@@ -25,7 +25,7 @@ ATTENTION = {
 }  # fmt: skip
 LSTM = {"direction": "forward", "activation": "tanh", "recurrent_activation": "sigmoid"}
 CONV = {"strides": 1, "padding": "valid", "dilation": 1, "groups": 1}
-LSTMS = [s.name for s in ADAPTER.table if s.layer == "lstm"]
+LSTMS = [s.name for s in ADAPTER.table if s.layer == "lstm" and "Bidirectional" not in s.name]
 NORMS = [s.name for s in ADAPTER.table if s.layer == "layer_norm"]
 
 
@@ -89,6 +89,12 @@ def lstm_weights(dtype, into=3, unit=5, bias=True):
 
 
 BIASES = ("bias", "recurrent_bias")
+BIDIRECTIONAL = {"direction": "bidirectional", "merge": "concat"}
+
+
+def in_both_directions(weights):
+    """Those of the reverse direction are others, zero where the forward direction's are."""
+    return {**weights, **{f"reverse_{n}": 2 * w for n, w in weights.items()}}
 
 
 def gru_weights(dtype, *biases, into=3, unit=5):
@@ -136,6 +142,23 @@ ROUND_TRIPS = [
          {n: LSTM[n] for n in ("direction", "activation")})
         for name in ("nnx", "linen")
         for bias in ({}, {"bias": plain.values("float64", 1, 5)})
+    ],
+    *[
+        ("lstm", f"flax.{name}.Bidirectional(OptimizedLSTMCell)", {"x": (2, 7, 3)},
+         in_both_directions(lstm_weights("float64", bias=bias)), {**LSTM, **BIDIRECTIONAL})
+        for name in ("nnx", "linen")
+        for bias in (1, 0)
+    ],
+    *[
+        ("gru", f"flax.{name}.Bidirectional(GRUCell)", {"x": (2, 7, 3)},
+         in_both_directions(gru_weights("float64", *biases)), {**LSTM, **BIDIRECTIONAL, "reset": "after"})
+        for name, biases in (("nnx", ("bias",)), ("nnx", ()), ("linen", BIASES), ("linen", ()))
+    ],
+    *[
+        ("simple_rnn", f"flax.{name}.Bidirectional(SimpleCell)", {"x": (2, 7, 3)},
+         in_both_directions({"kernel": np.ones((3, 5)), "recurrent_kernel": plain.values("float64", 2, 5, 5)}),
+         {**BIDIRECTIONAL, "activation": "tanh"})
+        for name in ("nnx", "linen")
     ],
     *[
         ("conv2d", name, {"x": (2, 11, 13, 4)},

@@ -62,12 +62,30 @@ def test_torch_has_no_reset_before_the_product():
         (nn.GRU(5, 4), "gru"),
         (nn.GRU(5, 4, batch_first=True, bias=False), "gru"),
         (nn.RNN(5, 4, nonlinearity="relu", batch_first=True), "simple_rnn"),
+        (nn.GRU(5, 4, bidirectional=True), "gru"),
+        (nn.LSTM(5, 4, batch_first=True, bidirectional=True), "lstm"),
     ],
-    ids=["gru", "gru without bias", "rnn"],
+    ids=["gru", "gru without bias", "rnn", "gru in both directions", "lstm in both directions"],
 )
 def test_a_module_of_torchs_own_is_known(module, layer):
     case = conformance.check(module, layer)
     assert (case.status, case.culprit) == ("conforms", None)
+
+
+class Told(nn.Module):
+    """A GRU in both directions that begins with states of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.recurrent = nn.GRU(5, 4, batch_first=True, bidirectional=True)
+
+    def forward(self, x):
+        return self.recurrent(x, torch.linspace(-1, 1, 16).reshape(2, 2, 4))[0]
+
+
+def test_the_states_of_both_directions_are_read_off_a_call():
+    (case,) = conformance.check_model(Told(), inputs={"x": NUMBERS.normal(size=(2, 3, 5)).astype(np.float32)}).cases
+    assert (case.layer, case.status) == ("gru", "conforms")
 
 
 def test_a_torch_gru_beside_the_layer_of_the_paper():
@@ -97,3 +115,48 @@ def test_the_two_biases_of_a_users_own_gru_are_told_apart():
     torch.manual_seed(3)
     case = conformance.check(Cell(), "gru")
     assert (case.status, case.culprit) == ("conforms", None)
+
+
+class Both(nn.Module):
+    """Two GRUs, one of which is given the sequence backwards; `merge` makes one output of theirs."""
+
+    def __init__(self, merge, fault=False):
+        super().__init__()
+        self.there, self.back = nn.GRU(5, 4, batch_first=True), nn.GRU(5, 4, batch_first=True)
+        self.merge, self.fault = merge, fault
+
+    def forward(self, x):
+        back = self.back(x.flip(1))[0].flip(1)
+        return self.merge([self.there(x)[0], -back if self.fault else back])
+
+    def held(self):
+        made = {}
+        for prefix, gru in (("", self.there), ("reverse_", self.back)):
+            made |= {f"{prefix}kernel": gru.weight_ih_l0.T, f"{prefix}recurrent_kernel": gru.weight_hh_l0.T}
+            made |= {f"{prefix}bias": gru.bias_ih_l0, f"{prefix}recurrent_bias": gru.bias_hh_l0}
+        return {n: w.detach().numpy() for n, w in made.items()}
+
+
+def both(merge, **options):
+    torch.manual_seed(3)
+    module = Both(merge, **options)
+    x = NUMBERS.normal(size=(2, 4, 5)).astype(np.float32)
+    config = {"direction": "bidirectional"}
+    return conformance.check(module, "gru", weights=module.held(), inputs={"x": x}, config=config)
+
+
+def test_a_users_two_directions_conform():
+    case = both(lambda halves: torch.cat(halves, -1))
+    assert (case.status, case.culprit) == ("conforms", None)
+
+
+def test_two_directions_that_are_added_up_are_named():
+    case = both(lambda halves: halves[0] + halves[1])
+    assert (case.status, case.culprit) == ("diverges", "output")
+    (finding,) = case.diagnosis
+    assert (finding.convention, finding.value, finding.canonical) == ("rnn.bidirectional-merge", "sum", "concat")
+
+
+def test_a_fault_of_one_direction_is_placed_there():
+    case = both(lambda halves: torch.cat(halves, -1), fault=True)
+    assert (case.status, case.culprit, list(case.diagnosis)) == ("diverges", "output", [])
