@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import activation_layers
 import clean_attention
 import clean_numbers
 import clean_weights
@@ -43,6 +44,7 @@ FAULTS: list[Planted] = [
     *dot_product_faults.CORPUS,
     *norm_layers.FAULTS,
     *other_layers.FAULTS,
+    *activation_layers.FAULTS,
     *convolution_layers.FAULTS,
     *lstm_layers.FAULTS,
     *pooling_layers.FAULTS,
@@ -60,6 +62,7 @@ CLEAN: list[Clean] = [
     *clean_numbers.CLEAN,
     *norm_layers.CLEAN,
     *other_layers.CLEAN,
+    *activation_layers.CLEAN,
     *convolution_layers.CLEAN,
     *lstm_layers.CLEAN,
     *pooling_layers.CLEAN,
