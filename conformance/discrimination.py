@@ -45,6 +45,7 @@ _POOLS = [f"{kind}_pool{axes}d" for kind in ("max", "average") for axes in (1, 2
 _NO_VALUES: Mapping[tuple[str, str, str], str] = {
     **{(pool, "pool.ceil-mode", "ceil"): "its output has another size, which tells it" for pool in _POOLS},
     **{(pool, "pool.ceil-mode", "ceil-divisor"): "a maximum is divided by nothing" for pool in _POOLS[:3]},
+    ("conv1d", "conv.kernel-layout", "transposed-spatial"): "one axis has none to be exchanged with",
 }
 
 

@@ -250,8 +250,8 @@ class _Use:
 
 def _views(array: NDArray[Any], axes: int, input_first: bool, weight: str) -> Iterator[NDArray[Any]]:
     """How a parameter may hold a weight of so many axes, the likeliest first."""
-    if weight == "kernel" and axes == 4 and array.ndim == 4:  # a convolution's, spatial axes last or first
-        turned = np.transpose(array, (2, 3, 1, 0))
+    if weight == "kernel" and axes in (3, 4, 5) and array.ndim == axes:  # a convolution's, spatial axes last or first
+        turned = np.transpose(array, (*range(2, axes), 1, 0))
         yield from (array, turned) if input_first else (turned, array)
     elif axes == 2 and array.ndim == 2:
         yield from (array, array.T) if input_first else (array.T, array)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from conformance.layout import Parameter
@@ -157,70 +157,6 @@ class LinenLayerNormTwoPass(LinenLayerNorm):
     fast: ClassVar[bool] = False
 
 
-PADDING: Mapping[str, str] = {"valid": "VALID", "same-upper": "SAME", "same-lower": "SAME_LOWER"}
-
-
-def _pair(value: int | Sequence[int]) -> tuple[int, ...]:
-    return (value, value) if isinstance(value, int) else tuple(value)
-
-
-class _Conv2d:
-    layer: ClassVar[str] = "conv2d"
-    request: Request
-    dtype: Any
-
-    @classmethod
-    def refuses(cls, request: Request) -> str | None:
-        """Padding is by name, or explicit."""
-        padding = request.config["padding"]
-        return f"it has no {padding} padding" if isinstance(padding, str) and padding not in PADDING else None
-
-    def layouts(self) -> Sequence[Parameter]:
-        """As they are."""
-        pattern = "height width channel out -> height width channel out"
-        return [Parameter("kernel", "kernel", pattern), Parameter("bias", "bias", "out -> out")]
-
-    def options(self) -> dict[str, Any]:
-        """The constructor's arguments that both modules have."""
-        config, weights, given = self.request.config, self.request.weights, self.request.given
-        padding = config["padding"]
-        named = PADDING[padding] if isinstance(padding, str) else [tuple(side) for side in padding]
-        return {
-            "kernel_size": weights["kernel"].shape[:2],
-            **given("strides", strides=_pair(config["strides"])),
-            **given("padding", padding=named),
-            **given("dilation", kernel_dilation=_pair(config["dilation"])),
-            **given("groups", feature_group_count=config["groups"]),
-            "use_bias": "bias" in weights,
-            "param_dtype": self.dtype,
-        }
-
-
-class NnxConv(_Conv2d, NnxSubject):
-    """flax.nnx.Conv."""
-
-    name: ClassVar[str] = "flax.nnx.Conv"
-
-    def make(self) -> Any:
-        """The module."""
-        from flax import nnx
-
-        into, out = self.request.inputs["x"].shape[-1], self.request.weights["kernel"].shape[-1]
-        return nnx.Conv(into, out, rngs=nnx.Rngs(0), **self.options())
-
-
-class LinenConv(_Conv2d, LinenSubject):
-    """flax.linen.Conv."""
-
-    name: ClassVar[str] = "flax.linen.Conv"
-
-    def make(self) -> Any:
-        """The module."""
-        from flax import linen
-
-        return linen.Conv(self.request.weights["kernel"].shape[-1], **self.options())
-
-
 SUBJECTS = (
     Softmax,
     Gelu,
@@ -230,6 +166,4 @@ SUBJECTS = (
     NnxLayerNormTwoPass,
     LinenLayerNorm,
     LinenLayerNormTwoPass,
-    NnxConv,
-    LinenConv,
 )

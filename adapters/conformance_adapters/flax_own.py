@@ -14,6 +14,7 @@ from flax import linen, nnx
 
 from conformance.errors import Unsupported
 from conformance_adapters import (
+    flax_convolution,
     flax_layers,
     flax_lstm,
     flax_normalization,
@@ -50,12 +51,16 @@ def own(module: Any) -> OwnModule | None:
         return _CELLS.get(type(module.cell)) or _other_cell(type(module.cell))
     if type(module) in _TWO_PASS and not module.use_fast_variance:
         return _TWO_PASS[type(module)]
+    if type(module) in (nnx.Conv, linen.Conv):
+        rank = 1 if isinstance(module.kernel_size, int) else len(module.kernel_size)
+        known = flax_convolution.NNX if type(module) is nnx.Conv else flax_convolution.LINEN
+        return OwnModule(known.get(rank, known[2]), _convolution, _convolution_inputs)
     return _OWN.get(type(module))
 
 
 def own_types() -> list[type]:
     """The types that `own` knows."""
-    return [*_OWN, nnx.RNN, linen.RNN]
+    return [*_OWN, nnx.Conv, linen.Conv, nnx.RNN, linen.RNN]
 
 
 def computes_in(module: Any) -> str | None:
@@ -120,7 +125,7 @@ def _layer_norm_inputs(module: Any, given: Given) -> dict[str, Any]:
 
 
 # -------------------------------------------------------------------------------- convolution ----
-_PADDING = {flax: canonical for canonical, flax in flax_layers.PADDING.items()}
+_PADDING = {flax: canonical for canonical, flax in flax_convolution.ONE_AXIS.items()}
 
 
 def _per_axis(value: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
@@ -129,8 +134,8 @@ def _per_axis(value: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
 
 def _convolution(module: Any, given: Given) -> dict[str, Any]:
     rank = 1 if isinstance(module.kernel_size, int) else len(module.kernel_size)
-    if rank != 2:
-        raise Unsupported(f"it convolves over {rank} axes, not over 2")
+    if rank not in (1, 2, 3):
+        raise Unsupported(f"it convolves over {rank} axes, not over one, two or three")
     if set(_per_axis(module.input_dilation, rank)) != {1}:
         raise Unsupported(f"it dilates its input (input_dilation={module.input_dilation})")
     if module.mask is not None:
@@ -152,7 +157,8 @@ def _convolution(module: Any, given: Given) -> dict[str, Any]:
 
 
 def _convolution_inputs(module: Any, given: Given) -> dict[str, Any]:
-    return {"x": _merged(given["inputs"], 4)}
+    rank = 1 if isinstance(module.kernel_size, int) else len(module.kernel_size)
+    return {"x": _merged(given["inputs"], rank + 2)}
 
 
 # ---------------------------------------------------------------------------------- attention ----
@@ -249,8 +255,6 @@ _OWN: dict[type, OwnModule] = {
     linen.GroupNorm: OwnModule(flax_normalization.LinenGroupNorm, _group_norm, _layer_norm_inputs),
     nnx.InstanceNorm: OwnModule(flax_normalization.NnxInstanceNorm, _instance_norm, _layer_norm_inputs),
     linen.InstanceNorm: OwnModule(flax_normalization.LinenInstanceNorm, _instance_norm, _layer_norm_inputs),
-    nnx.Conv: OwnModule(flax_layers.NnxConv, _convolution, _convolution_inputs),
-    linen.Conv: OwnModule(flax_layers.LinenConv, _convolution, _convolution_inputs),
     nnx.MultiHeadAttention: OwnModule(jax_attention.NnxMultiHeadAttention, _attention, _attention_inputs),
     linen.MultiHeadDotProductAttention: OwnModule(jax_attention.LinenMultiHeadAttention, _attention, _attention_inputs),
     linen.MultiHeadAttention: OwnModule(jax_attention.LinenMultiHeadAttention, _attention, _attention_inputs),

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from conformance.adapter import EAGER
+from conformance_adapters.exporting import FlaxExporting
 from conformance_adapters.jax_cache import keep_compiled
 from conformance_adapters.jax_modes import JIT, run_jitted
 from conformance_adapters.subject import FrameworkAdapter, Subject
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from conformance.trace import Entry, Request
 
 
-class JaxAdapter(FrameworkAdapter):
+class JaxAdapter(FlaxExporting, FrameworkAdapter):
     """JAX's own functions, and the modules of flax.nnx and flax.linen."""
 
     name = "jax"
@@ -30,6 +31,7 @@ class JaxAdapter(FrameworkAdapter):
     def table(self) -> Sequence[type[Subject]]:
         """The subjects, imported when they are asked for: `list` names adapters and needs none."""
         from conformance_adapters import (
+            flax_convolution,
             flax_layers,
             flax_lstm,
             flax_normalization,
@@ -43,6 +45,7 @@ class JaxAdapter(FrameworkAdapter):
         return (
             *jax_attention.SUBJECTS,
             *flax_layers.SUBJECTS,
+            *flax_convolution.SUBJECTS,
             *jax_activation.SUBJECTS,
             *flax_normalization.SUBJECTS,
             *flax_lstm.SUBJECTS,

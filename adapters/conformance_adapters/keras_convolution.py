@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from conformance.layout import Parameter
 from conformance_adapters.keras_subject import KerasSubject
+from conformance_adapters.window_padding import per_axis
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,21 +16,33 @@ if TYPE_CHECKING:
 KERAS_PADDING = {"valid": "valid", "same-upper": "same"}
 
 
-class Conv2D(KerasSubject):
-    """`keras.layers.Conv2D`, whose `same` puts the odd pixel right and bottom."""
+class Convolution(KerasSubject):
+    """`keras.layers.Conv2D` and its like, whose `same` puts the odd pixel after."""
 
-    name = "keras.layers.Conv2D"
-    layer = "conv2d"
+    axes: ClassVar[int]
+    kind: ClassVar[str] = "Conv{axes}D"
+    name = "keras.layers.Conv{axes}D"
+    layer = "conv{axes}d"
     weight_names = ("kernel", "bias")
     options: ClassVar = {"strides": None, "dilation": None, "groups": None, "padding": tuple(KERAS_PADDING)}
     parameters = (
-        Parameter("kernel", "kernel", "height width channel out -> height width channel out"),
+        Parameter("kernel", "kernel", "... channel out -> ... channel out"),
         Parameter("bias", "bias", "out -> out"),
     )
 
     @classmethod
+    def over(cls, axes: int) -> type[Convolution]:
+        """The subject of so many spatial axes: `{axes}` of its names is their number. Causal padding is for one."""
+        named: dict[str, Any] = {n: getattr(cls, n).format(axes=axes) for n in ("kind", "name", "layer")}
+        if axes == 1 and cls.options["padding"] is not None:
+            named["options"] = {**cls.options, "padding": (*cls.options["padding"], "causal")}
+        return type(cls.__name__, (cls,), {**named, "axes": axes, "__doc__": cls.__doc__})
+
+    @classmethod
     def reason(cls, request: Request) -> str | None:
-        """Keras refuses strides together with dilation when the layer is made."""
+        """Keras refuses strides together with dilation when the layer is made; TensorFlow has not every kernel."""
+        if cls.backend == "tensorflow" and cls.axes == 3 and request.config["groups"] != 1:
+            return "TensorFlow has no groups along three axes on the CPU"
         if _largest(request.config["strides"]) > 1 and _largest(request.config["dilation"]) > 1:
             return "`strides > 1` not supported in conjunction with `dilation_rate > 1`"
         return None
@@ -39,20 +52,21 @@ class Conv2D(KerasSubject):
 
         super().__init__(request)
         config, kernel = request.config, request.weights["kernel"]
-        padding = KERAS_PADDING.get(config["padding"], "valid") if isinstance(config["padding"], str) else "valid"
-        self.instance = layers.Conv2D(
+        padding = config["padding"]
+        padding = KERAS_PADDING.get(padding, padding) if isinstance(padding, str) else "valid"
+        self.instance = getattr(layers, self.kind)(
             kernel.shape[-1],
-            kernel.shape[:2],
-            **request.given("strides", strides=config["strides"]),
+            kernel.shape[: self.axes],
+            **request.given("strides", strides=per_axis(config["strides"], self.axes)),
             **request.given("padding", padding=padding),
             data_format="channels_last",
-            **request.given("dilation", dilation_rate=config["dilation"]),
+            **request.given("dilation", dilation_rate=per_axis(config["dilation"], self.axes)),
             **request.given("groups", groups=config["groups"]),
             use_bias="bias" in request.weights,
             dtype=request.dtype,
-            name="conv2d",
+            name="convolution",
         )
-        self.instance.build((None, None, None, request.inputs["x"].shape[-1]))
+        self.instance.build((*[None] * (self.axes + 1), request.inputs["x"].shape[-1]))
         self.load(self.instance, request.weights)
 
     def weights(self) -> dict[str, NDArray[Any]]:
@@ -60,14 +74,14 @@ class Conv2D(KerasSubject):
         return self.read(self.instance)
 
     def __call__(self) -> Any:
-        """The output, `batch height width out`."""
+        """The output, `batch *space out`."""
         return self.instance(self.given["x"], training=False)
 
 
-class PaddedConv2D(Conv2D):
-    """`keras.layers.Conv2D` behind `keras.layers.ZeroPadding2D`: Keras's way to pad by given amounts."""
+class PaddedConvolution(Convolution):
+    """`keras.layers.Conv2D` behind `keras.layers.ZeroPadding2D` and their like: Keras's way to pad by given amounts."""
 
-    name = "keras.layers.ZeroPadding2D+keras.layers.Conv2D"
+    name = "keras.layers.ZeroPadding{axes}D+keras.layers.Conv{axes}D"
     options: ClassVar = {"strides": None, "dilation": None, "groups": None, "padding": None}
 
     @classmethod
@@ -82,13 +96,22 @@ class PaddedConv2D(Conv2D):
 
         super().__init__(request)
         amounts = tuple(tuple(pair) for pair in request.config["padding"])
-        self.pad = layers.ZeroPadding2D(
-            amounts, data_format="channels_last", dtype=request.dtype, name="zero_padding2d"
+        zeros = getattr(layers, f"ZeroPadding{self.axes}D")
+        self.pad = zeros(
+            amounts if self.axes > 1 else amounts[0], data_format="channels_last", dtype=request.dtype, name="padding"
         )
 
     def __call__(self) -> Any:
-        """The output, `batch height width out`."""
+        """The output, `batch *space out`."""
         return self.instance(self.pad(self.given["x"]), training=False)
+
+
+Conv1D, Conv2D, Conv3D = (Convolution.over(axes) for axes in (1, 2, 3))
+SUBJECTS = (
+    *(Conv1D, PaddedConvolution.over(1)),
+    *(Conv2D, PaddedConvolution.over(2)),
+    *(Conv3D, PaddedConvolution.over(3)),
+)
 
 
 def _largest(size: Any) -> int:

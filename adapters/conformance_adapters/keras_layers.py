@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from conformance.adapter import EAGER
 from conformance.errors import ConformanceError, Unsupported
+from conformance_adapters.exporting import KerasExporting
 from conformance_adapters.jax_cache import keep_compiled
 from conformance_adapters.jax_modes import JIT
 from conformance_adapters.keras_activation import SUBJECTS as ACTIVATIONS
@@ -25,7 +26,7 @@ from conformance_adapters.keras_attention import (
     MultiHeadAttention,
     ProjectedDotProductAttention,
 )
-from conformance_adapters.keras_convolution import Conv2D, PaddedConv2D
+from conformance_adapters.keras_convolution import SUBJECTS as CONVOLUTIONS
 from conformance_adapters.keras_elementary import Dense, Gelu, LayerNormalization, Softmax
 from conformance_adapters.keras_modes import run_jitted
 from conformance_adapters.keras_normalization import SUBJECTS as NORMALIZATION
@@ -55,13 +56,12 @@ SUBJECTS: tuple[type[KerasSubject], ...] = (
     Gelu,
     *ACTIVATIONS,
     *RECURRENT,
-    Conv2D,
-    PaddedConv2D,
+    *CONVOLUTIONS,
     *POOLING,
 )
 
 
-class KerasAdapter(FrameworkAdapter):
+class KerasAdapter(KerasExporting, FrameworkAdapter):
     """Keras on `backend`."""
 
     backend: ClassVar[str]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from conformance import layout
 from conformance.errors import ConformanceError, Unsupported
 from conformance_adapters.keras_attention import GroupQueryAttention, MultiHeadAttention
-from conformance_adapters.keras_convolution import Conv2D
+from conformance_adapters.keras_convolution import Conv1D, Conv2D, Conv3D
 from conformance_adapters.keras_layers import Dense, LayerNormalization, Softmax
 from conformance_adapters.keras_normalization import GroupNormalization, RMSNormalization
 from conformance_adapters.keras_own_activation import own_functions, own_layers, rectifier
@@ -97,7 +97,11 @@ def activation_of(layer: Any) -> str | None:
     from keras import activations
 
     known = own(layer)
-    if known is None or known.subject not in (Dense, Conv2D) or layer.activation in (None, activations.linear):
+    if (
+        known is None
+        or known.subject not in (Dense, Conv1D, Conv2D, Conv3D)
+        or layer.activation in (None, activations.linear)
+    ):
         return None
     return _name(layer.activation)
 
@@ -159,8 +163,8 @@ def _layer_norm(layer: Any) -> dict[str, Any]:
     return {"axes": len(axes), "epsilon": made["epsilon"]}
 
 
-def _conv2d(layer: Any) -> dict[str, Any]:
-    _refuse(layer.data_format != "channels_last", "keras.layers.Conv2D with channels first")
+def _convolution(layer: Any) -> dict[str, Any]:
+    _refuse(layer.data_format != "channels_last", f"keras.layers.{type(layer).__name__} with channels first")
     return {
         "strides": list(layer.strides),
         "padding": {"same": "same-upper"}.get(layer.padding, layer.padding),
@@ -257,7 +261,9 @@ def _layers() -> Mapping[type, OwnLayer]:
         layers.GroupNormalization: OwnLayer(GroupNormalization, GroupNormalization.read_config, _x),
         layers.Softmax: OwnLayer(Softmax, _softmax, _x),
         **{kind: OwnLayer(*known, _x) for kind, known in own_layers().items()},
-        layers.Conv2D: OwnLayer(Conv2D, _conv2d, _x),
+        layers.Conv1D: OwnLayer(Conv1D, _convolution, _x),
+        layers.Conv2D: OwnLayer(Conv2D, _convolution, _x),
+        layers.Conv3D: OwnLayer(Conv3D, _convolution, _x),
         **{kind: OwnLayer(subject, config, _x) for kind, (subject, config) in own_pools().items()},
         layers.LSTM: OwnLayer(LSTM, _recurrent, _states),
         layers.GRU: OwnLayer(GRU, _recurrent, _states),

@@ -14,6 +14,7 @@ import numpy as np
 from conformance import layout
 from conformance.errors import Unsupported
 from conformance_adapters import onnx_runtime as subjects
+from conformance_adapters.onnx_convolution import Conv as ConvSubject
 from conformance_adapters.onnx_wiring import Wiring, attributes
 
 if TYPE_CHECKING:
@@ -221,35 +222,40 @@ class Softmax(Operator):
 
 
 class Conv(Operator):
-    """Conv with two spatial axes, channels second."""
+    """Conv, channels second."""
 
-    layer = "conv2d"
+    layer = "conv{axes}d"
     kinds = (("", "Conv"),)
+    axes: ClassVar[int]
 
     @classmethod
     def match(cls, wiring: Wiring, node: NodeProto) -> Operator | None:
-        """Other numbers of spatial axes are other layers."""
-        kernel = wiring.array(node.input[1])
-        if kernel is not None and kernel.ndim != 4:
+        """The number of its spatial axes is that of its kernel, if that is known yet, or of what it says of them."""
+        kernel, said = wiring.array(node.input[1]), attributes(node)
+        sizes = [len(said[n]) for n in ("kernel_shape", "strides", "dilations") if n in said]
+        axes = kernel.ndim - 2 if kernel is not None else (sizes or [2])[0]
+        if axes not in (1, 2, 3):
             return None
-        return cls(wiring, node, {"x": node.input[0]})
+        named = {"layer": cls.layer.format(axes=axes), "axes": axes, "__doc__": cls.__doc__}
+        made: Operator = type(cls.__name__, (cls,), named)(wiring, node, {"x": node.input[0]})
+        return made
 
     def config(self) -> dict[str, Any]:
         """`pads` are all beginnings, then all ends."""
-        given = self.attributes
-        top, left, bottom, right = given.get("pads", [0, 0, 0, 0])
-        explicit: Any = [[top, bottom], [left, right]] if any((top, left, bottom, right)) else "valid"
+        given, axes = self.attributes, self.axes
+        pads = list(given.get("pads", [0] * 2 * axes))
+        explicit: Any = [list(pair) for pair in zip(pads[:axes], pads[axes:], strict=True)] if any(pads) else "valid"
         named = {"SAME_UPPER": "same-upper", "SAME_LOWER": "same-lower", "VALID": "valid", "NOTSET": explicit}
         return {
-            "strides": list(given.get("strides", [1, 1])),
+            "strides": list(given.get("strides", [1] * axes)),
             "padding": named[given.get("auto_pad", "NOTSET")],
-            "dilation": list(given.get("dilations", [1, 1])),
+            "dilation": list(given.get("dilations", [1] * axes)),
             "groups": given.get("group", 1),
         }
 
     def weights(self) -> Arrays:
-        """`height width in out`."""
-        return self.read(subjects.Conv, {"W": self.weight(1), "B": self.weight(2)})
+        """`*space in out`."""
+        return self.read(ConvSubject, {"W": self.weight(1), "B": self.weight(2)})
 
     def canonical(self, values: Mapping[str, NDArray[Any]]) -> Arrays:
         """Channels last."""

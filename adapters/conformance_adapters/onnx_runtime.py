@@ -12,7 +12,7 @@ import numpy as np
 from conformance.adapter import EAGER
 from conformance.errors import Unsupported
 from conformance.layout import Parameter
-from conformance_adapters.convolution_padding import pads, pair
+from conformance_adapters.exporting import OnnxExporting
 from conformance_adapters.onnx_graph import LEVELS
 from conformance_adapters.onnx_subject import OnnxSubject
 from conformance_adapters.subject import FrameworkAdapter, Subject
@@ -128,42 +128,7 @@ class Gelu(OnnxSubject):
         return self.graph.add("Gelu", self.input("x"), name="output", **form)
 
 
-class Conv(OnnxSubject):
-    """Conv, channels second, between two Transposes."""
-
-    name: ClassVar[str] = "onnx.Conv"
-    layer: ClassVar[str] = "conv2d"
-
-    def layouts(self) -> Sequence[Parameter]:
-        """`out in/groups height width`."""
-        return [
-            Parameter("W", "kernel", "height width channel out -> out channel height width"),
-            Parameter("B", "bias", "out -> out"),
-        ]
-
-    def build(self) -> str:
-        """`batch height width out`."""
-        graph, config = self.graph, self.config
-        x = graph.add("Transpose", self.input("x"), name="x.channel_second", perm=[0, 3, 1, 2])
-        if config["padding"] in ("same-upper", "same-lower") and pair(config["dilation"]) == (1, 1):
-            padding: dict[str, Any] = {"auto_pad": config["padding"].upper().replace("-", "_")}
-        else:  # the runtime has no auto_pad for a dilated kernel
-            (top, bottom), (left, right) = pads(self.request)
-            padding = {"auto_pad": "NOTSET", "pads": [top, left, bottom, right]}
-        convolved = graph.add(
-            "Conv",
-            *[n for n in (x, "W", self.held("B")) if n],
-            name="convolved",
-            kernel_shape=self.request.weights["kernel"].shape[:2],
-            **self.request.given("strides", strides=pair(config["strides"])),
-            **self.request.given("dilation", dilations=pair(config["dilation"])),
-            **self.request.given("groups", group=config["groups"]),
-            **self.request.given("padding", **padding),
-        )
-        return graph.add("Transpose", convolved, name="output", perm=[0, 2, 3, 1])
-
-
-class OnnxRuntimeAdapter(FrameworkAdapter):
+class OnnxRuntimeAdapter(OnnxExporting, FrameworkAdapter):
     """ONNX Runtime's CPU provider. It has next to no kernels for bfloat16, and its Python API none of its values."""
 
     name = "onnxruntime"
@@ -177,6 +142,7 @@ class OnnxRuntimeAdapter(FrameworkAdapter):
         """The subjects, imported when they are asked for: `list` names adapters and needs none."""
         from conformance_adapters.onnx_activation import SUBJECTS as ACTIVATIONS
         from conformance_adapters.onnx_attention import SUBJECTS
+        from conformance_adapters.onnx_convolution import SUBJECTS as CONVOLUTIONS
         from conformance_adapters.onnx_normalization import SUBJECTS as NORMALIZATION
         from conformance_adapters.onnx_pooling import SUBJECTS as POOLING
         from conformance_adapters.onnx_recurrent import SUBJECTS as RECURRENT
@@ -193,7 +159,7 @@ class OnnxRuntimeAdapter(FrameworkAdapter):
             Gelu,
             *ACTIVATIONS,
             *RECURRENT,
-            Conv,
+            *CONVOLUTIONS,
             *POOLING,
         )
 

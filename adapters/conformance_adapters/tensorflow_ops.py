@@ -15,6 +15,7 @@ from conformance.errors import Unsupported
 from conformance.layout import Parameter
 from conformance_adapters.subject import FrameworkAdapter, Subject
 from conformance_adapters.tensorflow_activation import SUBJECTS as ACTIVATIONS
+from conformance_adapters.tensorflow_convolution import SUBJECTS as CONVOLUTIONS
 from conformance_adapters.tensorflow_modes import GRAPH, XLA, run_traced
 from conformance_adapters.tensorflow_normalization import SUBJECTS as NORMALIZATION
 from conformance_adapters.tensorflow_pooling import SUBJECTS as POOLING
@@ -92,38 +93,6 @@ class LayerNorm(TensorFlowSubject):
         return tf.nn.batch_normalization(x, mean, variance, offset, scale, self.config["epsilon"])
 
 
-class Conv2D(TensorFlowSubject):
-    """`tf.nn.conv2d`; groups follow from the kernel's shape, and SAME puts the odd pixel right and bottom."""
-
-    name = "tf.nn.conv2d"
-    layer = "conv2d"
-    weight_names = ("kernel", "bias")
-    options: ClassVar = {"strides": None, "padding": None, "dilation": None, "groups": None}
-    parameters = (
-        Parameter("kernel", "kernel", "height width channel out -> height width channel out"),
-        Parameter("bias", "bias", "out -> out"),
-    )
-    names: ClassVar = {"valid": "VALID", "same-upper": "SAME"}
-
-    @classmethod
-    def reason(cls, request: Request) -> str | None:
-        """There is no padding that puts the odd pixel left and top."""
-        padding = request.config["padding"]
-        return f"cannot express padding={padding!r}" if isinstance(padding, str) and padding not in cls.names else None
-
-    def __call__(self) -> Any:
-        """The output, `batch height width out`."""
-        import tensorflow as tf
-
-        padding = self.config["padding"]
-        amounts = self.names[padding] if isinstance(padding, str) else [[0, 0], *map(list, padding), [0, 0]]
-        strides, dilations = (
-            n if isinstance(n, int) else list(n) for n in map(self.config.get, ("strides", "dilation"))
-        )
-        convolved = tf.nn.conv2d(self.given["x"], self.variables["kernel"], strides, amounts, dilations=dilations)
-        return tf.nn.bias_add(convolved, self.variables["bias"]) if "bias" in self.variables else convolved
-
-
 class BlockLSTM(TensorFlowSubject):
     """`tf.raw_ops.BlockLSTMV2`, whose gate order is the canonical one, and which has no forget bias of its own.
 
@@ -191,7 +160,7 @@ class TensorFlowAdapter(FrameworkAdapter):
     requires = ("tensorflow",)
     install = "pip install 'conformance[tensorflow]'"
     modes = (EAGER, GRAPH, XLA)
-    table = (Linear, Softmax, Gelu, *ACTIVATIONS, LayerNorm, *NORMALIZATION, Conv2D, *POOLING, BlockLSTM)
+    table = (Linear, Softmax, Gelu, *ACTIVATIONS, LayerNorm, *NORMALIZATION, *CONVOLUTIONS, *POOLING, BlockLSTM)
 
     def start(self) -> Mapping[str, str]:
         """Import TensorFlow and return its version."""
@@ -234,7 +203,10 @@ class TensorFlowAdapter(FrameworkAdapter):
             return super().run(request)
 
 
-_NO_SUCH_TYPE = re.compile(r"Value for attr '\w+' of \w+ is not in the list of allowed values: [\w, ]+")
+_NOT_OFFERED = re.compile(
+    r"Value for attr '\w+' of \w+ is not in the list of allowed values: [\w, ]+"
+    r"|CPU implementation of \w+ currently only supports [\w ]+"
+)
 _NOT_COMPILED = re.compile(r"Detected unsupported operations when trying to compile graph .*?: (.*?) ?\{\{", re.DOTALL)
 
 
@@ -249,7 +221,7 @@ def missing_kernels(adapter: str) -> Iterator[None]:
     except (tf.errors.UnimplementedError, tf.errors.NotFoundError) as error:
         raise Unsupported(f"{adapter}: {error.message}") from error
     except tf.errors.InvalidArgumentError as error:
-        if (narrow := _NO_SUCH_TYPE.search(error.message)) is not None:
+        if (narrow := _NOT_OFFERED.search(error.message)) is not None:
             raise Unsupported(f"{adapter}: {narrow[0].strip()}") from error
         refused = _NOT_COMPILED.match(error.message)
         if refused is None:

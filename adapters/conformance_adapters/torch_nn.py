@@ -16,7 +16,7 @@ import numpy as np
 from conformance.adapter import EAGER
 from conformance.errors import Unsupported
 from conformance.layout import Parameter
-from conformance_adapters.convolution_padding import pads, pair
+from conformance_adapters.exporting import TorchExporting
 from conformance_adapters.subject import FrameworkAdapter, Subject
 from conformance_adapters.torch_modes import COMPILE, ONNX, run_compiled, run_exported
 from conformance_adapters.torch_source import TorchSource
@@ -127,82 +127,7 @@ class Gelu(TorchSubject):
         return self.module(self.inputs["x"])
 
 
-class Conv2d(TorchSubject):
-    """torch.nn.Conv2d with a padding of its own: none, 'same' at stride 1, or a symmetric one."""
-
-    name: ClassVar[str] = "torch.nn.Conv2d"
-    layer: ClassVar[str] = "conv2d"
-
-    @classmethod
-    def padding(cls, request: Request) -> str | tuple[int, int] | None:
-        """The module's own `padding` argument for the request, or None where it has none."""
-        if request.config["padding"] == "same-upper" and pair(request.config["strides"]) == (1, 1):
-            return "same"
-        (top, bottom), (left, right) = pads(request)
-        return (top, left) if top == bottom and left == right else None
-
-    @classmethod
-    def refuses(cls, request: Request) -> str | None:
-        """It pads symmetrically, and 'same' is for stride 1 only."""
-        if cls.padding(request) is None:
-            return f"it pads both sides alike, and {pads(request)} is asked for"
-        return None
-
-    def make(self) -> torch.nn.Module:
-        """The module with its own padding."""
-        return self._conv(self.padding(self.request) or 0)
-
-    def _conv(self, padding: Any) -> torch.nn.Module:
-        from torch.nn import Conv2d as Module
-
-        weights, groups = self.request.weights, self.config["groups"]
-        *size, channel, out = weights["kernel"].shape
-        return Module(
-            channel * groups,
-            out,
-            tuple(size),
-            bias="bias" in weights,
-            **self.request.given("strides", stride=pair(self.config["strides"])),
-            **self.request.given("padding", padding=padding),
-            **self.request.given("dilation", dilation=pair(self.config["dilation"])),
-            **self.request.given("groups", groups=groups),
-        )
-
-    def layouts(self) -> Sequence[Parameter]:
-        """`out in/groups height width`."""
-        return [
-            Parameter("weight", "kernel", "height width channel out -> out channel height width"),
-            Parameter("bias", "bias", "out -> out"),
-        ]
-
-    def forward(self) -> torch.Tensor:
-        """`batch height width out`: the module's channels are its second axis."""
-        return self.module(self.inputs["x"].permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-
-
-class PaddedConv2d(Conv2d):
-    """torch.nn.ZeroPad2d in front of torch.nn.Conv2d, where the latter has no such padding."""
-
-    name: ClassVar[str] = "torch.nn.ZeroPad2d + torch.nn.Conv2d"
-
-    @classmethod
-    def refuses(cls, request: Request) -> str | None:
-        """What torch.nn.Conv2d does alone."""
-        return None if cls.padding(request) is None else "torch.nn.Conv2d has this padding of its own"
-
-    def make(self) -> torch.nn.Module:
-        """The two modules in a row."""
-        from torch.nn import Sequential, ZeroPad2d
-
-        (top, bottom), (left, right) = pads(self.request)
-        return Sequential(ZeroPad2d((left, right, top, bottom)), self._conv(0))
-
-    def layouts(self) -> Sequence[Parameter]:
-        """As torch.nn.Conv2d, which is the second module."""
-        return [Parameter(f"1.{p.name}", p.weights, p.pattern) for p in super().layouts()]
-
-
-class TorchAdapter(FrameworkAdapter):
+class TorchAdapter(TorchExporting, FrameworkAdapter):
     """PyTorch on the CPU."""
 
     name = "torch"
@@ -215,6 +140,7 @@ class TorchAdapter(FrameworkAdapter):
         """The subjects, imported when they are asked for: `list` names adapters and needs none."""
         from conformance_adapters.torch_activation import SUBJECTS as ACTIVATIONS
         from conformance_adapters.torch_attention import SUBJECTS
+        from conformance_adapters.torch_convolution import SUBJECTS as CONVOLUTIONS
         from conformance_adapters.torch_normalization import SUBJECTS as NORMALIZATION
         from conformance_adapters.torch_pooling import SUBJECTS as POOLING
         from conformance_adapters.torch_recurrent import SUBJECTS as RECURRENT
@@ -228,8 +154,7 @@ class TorchAdapter(FrameworkAdapter):
             Gelu,
             *ACTIVATIONS,
             *RECURRENT,
-            Conv2d,
-            PaddedConv2d,
+            *CONVOLUTIONS,
             *POOLING,
         )
 

@@ -16,7 +16,8 @@ from conformance.layer import REVERSE
 from conformance.trace import Request
 from conformance_adapters import torch_normalization
 from conformance_adapters.torch_attention import MultiheadAttention
-from conformance_adapters.torch_nn import Conv2d, Gelu, LayerNorm, Linear, Softmax
+from conformance_adapters.torch_convolution import Conv1d, Conv2d, Conv3d
+from conformance_adapters.torch_nn import Gelu, LayerNorm, Linear, Softmax
 from conformance_adapters.torch_own_activation import own_activations
 from conformance_adapters.torch_own_pooling import own_pools
 from conformance_adapters.torch_recurrent import Gru, Lstm, Rnn
@@ -82,8 +83,10 @@ def _softmax(module: nn.Softmax) -> dict[str, Any]:
     return {"axis": module.dim}
 
 
-def _conv2d(module: nn.Conv2d) -> dict[str, Any]:
-    _refuse(module.padding_mode != "zeros", f"torch.nn.Conv2d with padding_mode={module.padding_mode!r}")
+def _convolution(module: Any) -> dict[str, Any]:
+    _refuse(
+        module.padding_mode != "zeros", f"torch.nn.{type(module).__name__} with padding_mode={module.padding_mode!r}"
+    )
     named = {"same": "same-upper", "valid": "valid"}
     padding: Any = module.padding
     return {
@@ -96,7 +99,7 @@ def _conv2d(module: nn.Conv2d) -> dict[str, Any]:
 
 def _channels_last(module: Any, given: Mapping[str, Any]) -> Arrays:
     x = given["input"]
-    return {"x": (x if x.ndim == 4 else x[None]).permute(0, 2, 3, 1)}
+    return {"x": (x if x.ndim == len(module.kernel_size) + 2 else x[None]).movedim(1, -1)}
 
 
 def _recurrent(module: nn.RNNBase) -> dict[str, Any]:
@@ -174,7 +177,9 @@ _OWN: Mapping[type[nn.Module], OwnModule] = {
     nn.Softmax: OwnModule(Softmax, _softmax, _x),
     nn.GELU: OwnModule(Gelu, lambda module: {"approximation": module.approximate}, _x),
     **{kind: OwnModule(*known) for kind, known in own_activations().items()},
-    nn.Conv2d: OwnModule(Conv2d, _conv2d, _channels_last),
+    nn.Conv1d: OwnModule(Conv1d, _convolution, _channels_last),
+    nn.Conv2d: OwnModule(Conv2d, _convolution, _channels_last),
+    nn.Conv3d: OwnModule(Conv3d, _convolution, _channels_last),
     nn.LSTM: OwnModule(Lstm, _recurrent, _states),
     nn.GRU: OwnModule(Gru, _recurrent, _states),
     nn.RNN: OwnModule(Rnn, _recurrent, _states),

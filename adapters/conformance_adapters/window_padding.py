@@ -52,3 +52,11 @@ def margins(
 def alike(pairs: Pairs) -> bool:
     """Whether both sides of every axis are padded alike."""
     return all(before == after for before, after in pairs)
+
+
+def convolution_pads(request: Request) -> Pairs:
+    """How much a convolution pads before and after each axis."""
+    axes, config = spaces(request), request.config
+    strides, dilation = (per_axis(config[n], axes) for n in ("strides", "dilation"))
+    window = request.weights["kernel"].shape[:axes]
+    return margins(config["padding"], request.inputs["x"].shape[1:-1], window, strides, dilation)

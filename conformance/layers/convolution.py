@@ -145,15 +145,20 @@ def output(
     return arithmetic.with_bias(convolved, bias, arithmetic_precision)
 
 
-conv2d = Layer.define(
-    "conv2d",
-    summary="A two-dimensional correlation of the padded input with a kernel.",
-    formula="output[p] = sum over offsets o and channels of padded[stride p + dilation o] * kernel[o] + bias",
-    source="Dumoulin and Visin, A guide to convolution arithmetic for deep learning (2016)",
-    inputs={"x": "batch height width in"},
-    weights={"kernel": "window_height window_width in/groups out", "bias?": "out"},
-    config={"strides": 1, "padding": "valid", "dilation": 1, "groups": 1},
-    steps={"padded": padded, "convolved": convolved, "output": output},
-)
+SPACE = {1: "time", 2: "height width", 3: "depth height width"}
+WINDOW = {n: " ".join(f"window_{axis}" for axis in axes.split()) for n, axes in SPACE.items()}
+_ALONG = {1: "one axis", 2: "two axes", 3: "three axes"}
 
-LAYERS = {"conv2d": conv2d}
+LAYERS = {
+    f"conv{axes}d": Layer.define(
+        f"conv{axes}d",
+        summary=f"A correlation of the padded input with a kernel, along {_ALONG[axes]}.",
+        formula="output[p] = sum over offsets o and channels of padded[stride p + dilation o] * kernel[o] + bias",
+        source="Dumoulin and Visin, A guide to convolution arithmetic for deep learning (2016)",
+        inputs={"x": f"batch {SPACE[axes]} in"},
+        weights={"kernel": f"{WINDOW[axes]} in/groups out", "bias?": "out"},
+        config={"strides": 1, "padding": "valid", "dilation": 1, "groups": 1},
+        steps={"padded": padded, "convolved": convolved, "output": output},
+    )
+    for axes in SPACE
+}

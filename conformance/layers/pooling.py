@@ -14,7 +14,7 @@ import numpy as np
 
 from conformance.errors import ConformanceError
 from conformance.layer import Layer
-from conformance.layers.convolution import Padding, margins, per_axis, windows
+from conformance.layers.convolution import SPACE, Padding, margins, per_axis, windows
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -187,7 +187,6 @@ def adaptive_average(
     return np.stack(means, axis=1)
 
 
-SPACE = {1: "time", 2: "height width", 3: "depth height width"}
 _SOURCE = "Boureau, Ponce, LeCun, A Theoretical Analysis of Feature Pooling in Visual Recognition (2010), section 2"
 
 

@@ -281,10 +281,15 @@ def test_conv(attributes, expected):
     assert conforms(part) == "conforms"
 
 
-def test_other_numbers_of_spatial_axes_are_not_known():
-    body = "c = Conv (x, k)\n y = Abs (c)"
-    model = parsed("float[2, 4, 9] x) => (float[2, 6, 7] y", body, {"k": numbers(6, 4, 3)})
-    assert not parts(model, {"x": numbers(2, 4, 9)})
+@pytest.mark.parametrize("axes", [1, 3])
+def test_a_convolution_along_one_axis_or_three_is_known_by_its_kernel(axes):
+    body = "c = Conv <pads = [" + ", ".join(["1"] * axes + ["0"] * axes) + "]> (x, k)\n y = Abs (c)"
+    sizes, out = (9, 8, 7)[:axes], "ABC"[:axes]
+    signature = f"float[2, 4, {', '.join(map(str, sizes))}] x) => (float[N, M, {', '.join(out)}] y"
+    part = one(signature, body, {"x": numbers(2, 4, *sizes)}, {"k": numbers(6, 4, *(3, 2, 4)[:axes])})
+    assert part.layer == f"conv{axes}d"
+    assert part.subject.own().config["padding"] == [[1, 0]] * axes
+    assert conforms(part) == "conforms"
 
 
 # -------------------------------------------------------------------------------------------- attention

@@ -10,8 +10,9 @@ import pytest
 from conformance.errors import Unsupported
 from conformance.trace import Request
 from conformance_adapters.onnx_attention import MultiHeadAttention, ProjectedAttention
+from conformance_adapters.onnx_convolution import SUBJECTS as CONVOLUTIONS
 from conformance_adapters.onnx_recurrent import Lstm
-from conformance_adapters.onnx_runtime import Conv, Gemm, LayerNormalization, MatMulAdd, OnnxRuntimeAdapter
+from conformance_adapters.onnx_runtime import Gemm, LayerNormalization, MatMulAdd, OnnxRuntimeAdapter
 
 ADAPTER = OnnxRuntimeAdapter()
 PRECISE = ("float64", "float32")
@@ -393,7 +394,7 @@ def test_a_row_without_a_key():
         (Gemm, {"kernel": (3, 5), "bias": (5,)}, {"x": (2, 3)}, {}),
         (LayerNormalization, {"scale": (3, 5), "bias": (3, 5)}, {"x": (2, 3, 5)}, {"axes": 2, "epsilon": 1e-5}),
         (Lstm, {"kernel": (3, 28), "recurrent_kernel": (7, 28), "bias": (28,)}, {"x": (2, 5, 3)}, LSTM),
-        (Conv, {"kernel": (2, 3, 5, 7), "bias": (7,)}, {"x": (2, 11, 13, 5)}, CONV),
+        (CONVOLUTIONS[1], {"kernel": (2, 3, 5, 7), "bias": (7,)}, {"x": (2, 11, 13, 5)}, CONV),
         (ProjectedAttention, projections("float32"),
          {"query_input": (2, 3, 6), "key_input": (2, 3, 5), "value_input": (2, 3, 7)}, {**ATTENTION, "heads": 2}),
     ],

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from conformance.errors import Unsupported
 from conformance.trace import Request
-from conformance_adapters.tensorflow_ops import BlockLSTM, Conv2D, LayerNorm, Linear, TensorFlowAdapter
+from conformance_adapters.tensorflow_convolution import Conv2D
+from conformance_adapters.tensorflow_ops import BlockLSTM, LayerNorm, Linear, TensorFlowAdapter
 from conformance_adapters.tensorflow_tape import record
 
 ADAPTER = TensorFlowAdapter()

@@ -12,7 +12,8 @@ import torch
 from conformance.errors import ConformanceError, Unsupported
 from conformance.trace import Request
 from conformance_adapters.torch_attention import MultiheadAttention, ProjectedDotProductAttention
-from conformance_adapters.torch_nn import Conv2d, LayerNorm, Linear, PaddedConv2d, TorchAdapter
+from conformance_adapters.torch_convolution import Conv2d, PaddedConv2d
+from conformance_adapters.torch_nn import LayerNorm, Linear, TorchAdapter
 from conformance_adapters.torch_recurrent import Lstm
 from conformance_adapters.torch_tape import record
 

@@ -1,6 +1,9 @@
+from itertools import product
+
 import numpy as np
 import pytest
 from exact import check, drawn, exact, filled, mpmath, steps, total
+from scipy.signal import correlate
 
 from conformance.errors import ConformanceError
 
@@ -150,3 +153,33 @@ def test_groups():
     for choice, expected in (("contiguous", [2, 20, 300, 3000]), ("interleaved", [2, 300, 20, 3000])):
         found = steps("conv2d", x, kernel, {"groups": 2}, conv_groups=choice)
         assert found["convolved"].ravel().tolist() == expected
+
+
+# -- along one axis, and along three ------------------------------------------------------------------------
+
+
+def test_causal_padding_is_all_before():
+    x, kernel = np.array([1.0, 2, 4]).reshape(1, 3, 1), np.array([1.0, 10]).reshape(2, 1, 1)
+    found = steps("conv1d", {"x": x}, {"kernel": kernel}, {"padding": "causal", "dilation": 2})
+    assert found["padded"].ravel().tolist() == [0, 0, 1, 2, 4]
+    assert found["output"].ravel().tolist() == [10, 20, 41]
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_channels_are_correlations_of_scipys(axes):
+    sizes, window = (7, 6, 5)[:axes], (3, 2, 4)[:axes]
+    x, kernel, bias = drawn(0, 2, *sizes, 3), drawn(1, *window, 3, 4), drawn(2, 4)
+    found = steps(f"conv{axes}d", {"x": x}, {"kernel": kernel, "bias": bias}, {"strides": 2})["output"]
+    for sample, out in product(range(2), range(4)):
+        whole = sum(correlate(x[sample, ..., c], kernel[..., c, out], "valid") for c in range(3)) + bias[out]
+        assert np.allclose(found[sample, ..., out], whole[(slice(None, None, 2),) * axes], 1e-12, 1e-12)
+
+
+def test_groups_along_three_axes_are_convolutions_side_by_side():
+    x, kernel = drawn(0, 2, 4, 5, 6, 4), drawn(1, 3, 2, 2, 2, 6)
+    found = steps("conv3d", {"x": x}, {"kernel": kernel}, {"groups": 2})["convolved"]
+    apart = [
+        steps("conv3d", {"x": x[..., 2 * g : 2 * g + 2]}, {"kernel": kernel[..., 3 * g : 3 * g + 3]})["convolved"]
+        for g in range(2)
+    ]
+    assert np.allclose(found, np.concatenate(apart, -1), 1e-12, 1e-12)
