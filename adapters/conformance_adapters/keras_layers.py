@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from conformance.adapter import EAGER
 from conformance.errors import ConformanceError, Unsupported
-from conformance_adapters.exporting import KerasExporting
 from conformance_adapters.jax_cache import keep_compiled
 from conformance_adapters.jax_modes import JIT
 from conformance_adapters.keras_activation import SUBJECTS as ACTIVATIONS
@@ -61,7 +60,7 @@ SUBJECTS: tuple[type[KerasSubject], ...] = (
 )
 
 
-class KerasAdapter(KerasExporting, FrameworkAdapter):
+class KerasAdapter(FrameworkAdapter):
     """Keras on `backend`."""
 
     backend: ClassVar[str]

@@ -16,7 +16,6 @@ import numpy as np
 from conformance.adapter import EAGER
 from conformance.errors import Unsupported
 from conformance.layout import Parameter
-from conformance_adapters.exporting import TorchExporting
 from conformance_adapters.subject import FrameworkAdapter, Subject
 from conformance_adapters.torch_modes import COMPILE, ONNX, run_compiled, run_exported
 from conformance_adapters.torch_source import TorchSource
@@ -127,7 +126,7 @@ class Gelu(TorchSubject):
         return self.module(self.inputs["x"])
 
 
-class TorchAdapter(TorchExporting, FrameworkAdapter):
+class TorchAdapter(FrameworkAdapter):
     """PyTorch on the CPU."""
 
     name = "torch"
