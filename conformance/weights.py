@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from conformance import naming
-from conformance.errors import ConformanceError
+from conformance.errors import ConformanceError, DoesNotFit
 from conformance.figures import compare, informative
 from conformance.flow import Flow, carry
 from conformance.model import RoundingModel
@@ -227,7 +227,10 @@ class _Use:
         key = tuple((n, c.slot, c.likely) for n, c in assignment.items())
         if key not in self.known:
             flow = self.search.bound(assignment)
-            self.known[key] = 0.0 if flow is None else self._of(flow)
+            try:
+                self.known[key] = 0.0 if flow is None else self._of(flow)
+            except DoesNotFit:  # a table the other way round has other rows
+                self.known[key] = 0.0
         return self.known[key]
 
     def _of(self, flow: Flow) -> float:
@@ -254,7 +257,7 @@ def _views(array: NDArray[Any], axes: int, input_first: bool, weight: str) -> It
         turned = np.transpose(array, (*range(2, axes), 1, 0))
         yield from (array, turned) if input_first else (turned, array)
     elif axes == 2 and array.ndim == 2:
-        yield from (array, array.T) if input_first else (array.T, array)
+        yield from (array, array.T) if input_first or weight == "table" else (array.T, array)
     elif axes == 2 and array.ndim == 3:
         for order in permutations(range(3)):
             turned = np.transpose(array, order)

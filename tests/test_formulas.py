@@ -16,17 +16,19 @@ from conformance.flow import Flow
 from conformance.layers import get_layer, layer_names
 from formula_normalization import CHECKS as NORMALIZATION
 from formula_notation import FUNCTIONS, evaluated, same, sides, sigmoid
+from formula_shape import CHECKS as SHAPE
 
 ALL = conventions()
 NUMBERS = {"attention.scale": "0.05", "rope.base": "500000.0", "lstm.forget-bias": "0.5", "norm.epsilon": "0.001"}
 NUMBERS |= {"leaky_relu.slope": "0.3", "elu.alpha": "0.5"}
 ASKED = {"norm.epsilon": "0.02", "norm.axes": "1"}  # what the flows below ask for, where the canonical is `<config>`
-ASKED |= {"leaky_relu.slope": "0.01", "elu.alpha": "1.0"}
+ASKED |= {"leaky_relu.slope": "0.01", "elu.alpha": "1.0", "pad.mode": "constant"}
 WORDS = {
     "attention.scores-layout", "attention.weights-averaging", "attention.key-dim",  # axes, and sizes
     "lstm.peephole", "rnn.direction", "rnn.bidirectional-merge", "rnn.layout",  # not in the oracle
     ("attention.mask-fill", "finfo.min"), ("lstm.bias", "input-only"),  # advisory
     ("norm.variance", "fast"),  # equal in exact arithmetic
+    ("embedding.padding-index", "zero-row"),  # advisory
     ("arithmetic.precision", "float32"), ("arithmetic.precision", "float16-accumulate"),  # not emulated
     ("softplus.threshold", "linear-above-20"),  # advisory: less than a billionth
     "weights.mismatch",  # no formula
@@ -452,6 +454,7 @@ CHECKS: dict[str, Check] = {
     "norm.variance": step_of(layer_norm),
     "norm.axes": norm_axes,
     **NORMALIZATION,
+    **SHAPE,
     "gelu.approximation": gelu,
     "leaky_relu.slope": activation("leaky_relu"),
     "elu.alpha": activation("elu"),

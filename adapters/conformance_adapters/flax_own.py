@@ -19,6 +19,7 @@ from conformance_adapters import (
     flax_lstm,
     flax_normalization,
     flax_recurrent,
+    flax_shape,
     jax_activation,
     jax_attention,
 )
@@ -81,6 +82,10 @@ def _no_config(module: Any, given: Given) -> dict[str, Any]:
 
 def _first(module: Any, given: Given) -> dict[str, Any]:
     return {"x": given["inputs"]}
+
+
+def _indices(module: Any, given: Given) -> dict[str, Any]:
+    return {"indices": given["inputs"]}
 
 
 def _merged(x: Any, axes: int) -> Any:
@@ -245,6 +250,8 @@ def _other_cell(cell: type) -> OwnModule | None:
 _OWN: dict[type, OwnModule] = {
     nnx.Linear: OwnModule(flax_layers.NnxLinear, _no_config, _first),
     linen.Dense: OwnModule(flax_layers.LinenDense, _no_config, _first),
+    nnx.Embed: OwnModule(flax_shape.NnxEmbed, _no_config, _indices),
+    linen.Embed: OwnModule(flax_shape.LinenEmbed, _no_config, _indices),
     nnx.LayerNorm: OwnModule(flax_layers.NnxLayerNorm, _layer_norm, _layer_norm_inputs),
     linen.LayerNorm: OwnModule(flax_layers.LinenLayerNorm, _layer_norm, _layer_norm_inputs),
     nnx.RMSNorm: OwnModule(flax_normalization.NnxRMSNorm, _rms_norm, _layer_norm_inputs),

@@ -35,6 +35,7 @@ class JaxAdapter(FrameworkAdapter):
             flax_lstm,
             flax_normalization,
             flax_pooling,
+            flax_shape,
             jax_activation,
             jax_attention,
         )
@@ -51,6 +52,7 @@ class JaxAdapter(FrameworkAdapter):
             *RECURRENT,
             *BIDIRECTIONAL,
             *flax_pooling.SUBJECTS,
+            *flax_shape.SUBJECTS,
         )
 
     def owns(self, subject: Any) -> bool:

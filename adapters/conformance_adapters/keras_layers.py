@@ -31,6 +31,7 @@ from conformance_adapters.keras_modes import run_jitted
 from conformance_adapters.keras_normalization import SUBJECTS as NORMALIZATION
 from conformance_adapters.keras_pooling import SUBJECTS as POOLING
 from conformance_adapters.keras_recurrent import SUBJECTS as RECURRENT
+from conformance_adapters.keras_shape import SUBJECTS as SHAPE
 from conformance_adapters.keras_subject import KerasSubject, to_numpy
 from conformance_adapters.subject import FrameworkAdapter
 from conformance_adapters.tensorflow_modes import GRAPH, XLA, run_traced
@@ -57,6 +58,7 @@ SUBJECTS: tuple[type[KerasSubject], ...] = (
     *RECURRENT,
     *CONVOLUTIONS,
     *POOLING,
+    *SHAPE,
 )
 
 

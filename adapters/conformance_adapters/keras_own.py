@@ -18,6 +18,7 @@ from conformance_adapters.keras_layers import Dense, LayerNormalization, Softmax
 from conformance_adapters.keras_normalization import GroupNormalization, RMSNormalization
 from conformance_adapters.keras_own_activation import own_functions, own_layers, rectifier
 from conformance_adapters.keras_own_pooling import own_pools
+from conformance_adapters.keras_own_shape import own_shapes
 from conformance_adapters.keras_recurrent import GRU, LSTM, GRUResetBefore, SimpleRNN
 from conformance_adapters.keras_siblings import Attention, GeluActivation, SoftmaxActivation
 from conformance_adapters.keras_subject import KerasSubject, seen_as, to_numpy
@@ -265,6 +266,7 @@ def _layers() -> Mapping[type, OwnLayer]:
         layers.Conv2D: OwnLayer(Conv2D, _convolution, _x),
         layers.Conv3D: OwnLayer(Conv3D, _convolution, _x),
         **{kind: OwnLayer(subject, config, _x) for kind, (subject, config) in own_pools().items()},
+        **{kind: OwnLayer(*known) for kind, known in own_shapes(_x).items()},
         layers.LSTM: OwnLayer(LSTM, _recurrent, _states),
         layers.GRU: OwnLayer(GRU, _recurrent, _states),
         layers.SimpleRNN: OwnLayer(SimpleRNN, _recurrent, _states),

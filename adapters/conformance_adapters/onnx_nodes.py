@@ -279,10 +279,21 @@ def operators(wiring: Wiring) -> list[Operator]:
     from conformance_adapters.onnx_pooling_nodes import POOLING
     from conformance_adapters.onnx_recurrent_nodes import RECURRENT
     from conformance_adapters.onnx_rotary_nodes import ROTARY
+    from conformance_adapters.onnx_shape_nodes import SHAPE
 
     known = {
         kind: operator
-        for operator in (*_PLAIN, *POOLING, *GELU, *ACTIVATIONS, *ATTENTION, *NORMALIZATION, *ROTARY, *RECURRENT)
+        for operator in (
+            *_PLAIN,
+            *POOLING,
+            *SHAPE,
+            *GELU,
+            *ACTIVATIONS,
+            *ATTENTION,
+            *NORMALIZATION,
+            *ROTARY,
+            *RECURRENT,
+        )
         for kind in operator.kinds
     }
     found = []

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _PADDING = {"SAME_UPPER": "same-upper", "SAME_LOWER": "same-lower", "VALID": "valid"}
 
 
-class _ChannelsSecond(Operator):
+class ChannelsSecond(Operator):
     """An operator without weights whose channels are the second axis."""
 
     def canonical(self, values: Mapping[str, NDArray[Any]]) -> Arrays:
@@ -33,7 +33,7 @@ class _ChannelsSecond(Operator):
         return np.moveaxis(output, 1, -1)
 
 
-class MaxPool(_ChannelsSecond):
+class MaxPool(ChannelsSecond):
     """MaxPool."""
 
     layer = "max_pool{axes}d"
@@ -76,7 +76,7 @@ class AveragePool(MaxPool):
         return {**super().config(), "count_include_pad": bool(self.attributes.get("count_include_pad", 0))}
 
 
-class GlobalAveragePool(_ChannelsSecond):
+class GlobalAveragePool(ChannelsSecond):
     """GlobalAveragePool, which leaves axes of one element."""
 
     layer = "global_average_pool"

@@ -146,6 +146,7 @@ class OnnxRuntimeAdapter(FrameworkAdapter):
         from conformance_adapters.onnx_pooling import SUBJECTS as POOLING
         from conformance_adapters.onnx_recurrent import SUBJECTS as RECURRENT
         from conformance_adapters.onnx_rotary import SUBJECTS as ROTARY
+        from conformance_adapters.onnx_shape import SUBJECTS as SHAPE
 
         return (
             *SUBJECTS,
@@ -160,6 +161,7 @@ class OnnxRuntimeAdapter(FrameworkAdapter):
             *RECURRENT,
             *CONVOLUTIONS,
             *POOLING,
+            *SHAPE,
         )
 
     def owns(self, subject: Any) -> bool:

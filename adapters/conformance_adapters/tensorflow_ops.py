@@ -19,6 +19,7 @@ from conformance_adapters.tensorflow_convolution import SUBJECTS as CONVOLUTIONS
 from conformance_adapters.tensorflow_modes import GRAPH, XLA, run_traced
 from conformance_adapters.tensorflow_normalization import SUBJECTS as NORMALIZATION
 from conformance_adapters.tensorflow_pooling import SUBJECTS as POOLING
+from conformance_adapters.tensorflow_shape import SUBJECTS as SHAPE
 from conformance_adapters.tensorflow_subject import TensorFlowSubject
 from conformance_adapters.tensorflow_tape import record, to_numpy
 
@@ -160,7 +161,18 @@ class TensorFlowAdapter(FrameworkAdapter):
     requires = ("tensorflow",)
     install = "pip install 'conformance[tensorflow]'"
     modes = (EAGER, GRAPH, XLA)
-    table = (Linear, Softmax, Gelu, *ACTIVATIONS, LayerNorm, *NORMALIZATION, *CONVOLUTIONS, *POOLING, BlockLSTM)
+    table = (
+        Linear,
+        Softmax,
+        Gelu,
+        *ACTIVATIONS,
+        LayerNorm,
+        *NORMALIZATION,
+        *CONVOLUTIONS,
+        *POOLING,
+        *SHAPE,
+        BlockLSTM,
+    )
 
     def start(self) -> Mapping[str, str]:
         """Import TensorFlow and return its version."""

@@ -22,7 +22,10 @@ class TensorFlowSubject(DeclaredSubject):
         import tensorflow as tf
 
         self.request, self.config = request, request.config
-        self.given = {name: tf.constant(array, dtype=request.dtype) for name, array in request.inputs.items()}
+        self.given = {
+            name: tf.constant(array, dtype=request.dtype if array.dtype.kind == "f" else None)
+            for name, array in request.inputs.items()
+        }
         self.variables = {
             name: tf.Variable(array, dtype=request.dtype, name=name)
             for name, array in layout.write(self.parameters, self.complete(request)).items()

@@ -143,6 +143,7 @@ class TorchAdapter(FrameworkAdapter):
         from conformance_adapters.torch_normalization import SUBJECTS as NORMALIZATION
         from conformance_adapters.torch_pooling import SUBJECTS as POOLING
         from conformance_adapters.torch_recurrent import SUBJECTS as RECURRENT
+        from conformance_adapters.torch_shape import SUBJECTS as SHAPE
 
         return (
             *SUBJECTS,
@@ -155,6 +156,7 @@ class TorchAdapter(FrameworkAdapter):
             *RECURRENT,
             *CONVOLUTIONS,
             *POOLING,
+            *SHAPE,
         )
 
     def owns(self, subject: Any) -> bool:

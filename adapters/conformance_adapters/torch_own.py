@@ -20,6 +20,7 @@ from conformance_adapters.torch_convolution import Conv1d, Conv2d, Conv3d
 from conformance_adapters.torch_nn import Gelu, LayerNorm, Linear, Softmax
 from conformance_adapters.torch_own_activation import own_activations
 from conformance_adapters.torch_own_pooling import own_pools
+from conformance_adapters.torch_own_shape import own_shapes
 from conformance_adapters.torch_recurrent import Gru, Lstm, Rnn
 from conformance_adapters.torch_subject import TorchSubject
 
@@ -185,4 +186,5 @@ _OWN: Mapping[type[nn.Module], OwnModule] = {
     nn.RNN: OwnModule(Rnn, _recurrent, _states),
     nn.MultiheadAttention: OwnModule(MultiheadAttention, _attention, _attended),
     **{kind: OwnModule(*entry) for kind, entry in own_pools().items()},
+    **{kind: OwnModule(*entry) for kind, entry in own_shapes().items()},
 }

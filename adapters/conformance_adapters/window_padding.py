@@ -60,3 +60,11 @@ def convolution_pads(request: Request) -> Pairs:
     strides, dilation = (per_axis(config[n], axes) for n in ("strides", "dilation"))
     window = request.weights["kernel"].shape[:axes]
     return margins(config["padding"], request.inputs["x"].shape[1:-1], window, strides, dilation)
+
+
+def pad_pairs(request: Request) -> Pairs:
+    """What a `pad` puts before and after each axis: one number for all sides, or a pair for each axis."""
+    padding = request.config["padding"]
+    if isinstance(padding, int):
+        return ((padding, padding),) * spaces(request)
+    return tuple((int(before), int(after)) for before, after in padding)

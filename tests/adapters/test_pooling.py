@@ -134,8 +134,8 @@ def test_every_pool_of_a_model_is_judged():
     model = nn.Sequential(*pools, nn.Flatten(), nn.Linear(3, 4))
     run = check_model(model, inputs={"x": np.moveaxis(batch(2), -1, 1)})
     found = [(c.layer, c.status) for c in run.cases]
-    layers = {"max_pool2d", "average_pool2d", "adaptive_average_pool2d", "linear"}
-    assert (len(found), set(found)) == (4, {(layer, "conforms") for layer in layers})
+    layers = {"max_pool2d", "average_pool2d", "adaptive_average_pool2d", "flatten", "linear"}
+    assert (len(found), set(found)) == (5, {(layer, "conforms") for layer in layers})
 
 
 ONNX = {

@@ -42,6 +42,13 @@ CASES = {
     ],
     "rotary_embedding": [({"x": drawn(0, 2, 5, 2, 6)}, {}, {"dim": 4})],
     "linear": [({"x": drawn(0, 2, 3)}, {"kernel": drawn(1, 3, 4)}, {})],
+    "embedding": [({"indices": np.array([[0, 2], [1, 1]])}, {"table": drawn(1, 4, 3)}, {})],
+    "flatten": [({"x": drawn(0, 2, 3, 4, 5)}, {}, {})],
+    "pad": [
+        ({"x": drawn(0, 2, 5, 7, 3)}, {}, {"padding": [[2, 1], [1, 2]], "mode": m}) for m in ("constant", "reflect")
+    ],
+    "pixel_shuffle": [({"x": drawn(0, 2, 3, 5, 8)}, {}, {})],
+    "dropout": [({"x": drawn(0, 2, 3)}, {}, {})],
     "softmax": [({"x": drawn(0, 2, 3)}, {}, {})],
     "layer_norm": [({"x": drawn(0, 2, 3, 4)}, {}, {})],
     "rms_norm": [({"x": drawn(0, 2, 3, 4)}, {"scale": drawn(1, 4)}, {})],
@@ -177,6 +184,8 @@ NAMED_IN_CONFIG = {
     "conv_padding": "padding",
     "conv_same_padding": "padding",
     "pool_ceil_mode": "ceil_mode",
+    "pad_mode": "mode",
+    "pixel_shuffle_mode": "mode",
     "pool_count_include_pad": "count_include_pad",
 }
 SAID = {  # what a config entry that is true or false is called

@@ -28,6 +28,7 @@ import other_layers
 import pooling_layers
 import projection_faults
 import score_faults
+import shape_layers
 import tensorflow_clean
 import tensorflow_faults
 import weight_faults
@@ -48,6 +49,7 @@ FAULTS: list[Planted] = [
     *convolution_layers.FAULTS,
     *lstm_layers.FAULTS,
     *pooling_layers.FAULTS,
+    *shape_layers.FAULTS,
     *gru_layers.FAULTS,
     *jax_faults.FAULTS,
     *flax_faults.FAULTS,
@@ -66,6 +68,7 @@ CLEAN: list[Clean] = [
     *convolution_layers.CLEAN,
     *lstm_layers.CLEAN,
     *pooling_layers.CLEAN,
+    *shape_layers.CLEAN,
     *gru_layers.CLEAN,
     *jax_clean.CLEAN,
     *flax_clean.CLEAN,

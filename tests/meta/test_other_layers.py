@@ -8,10 +8,11 @@ import norm_layers
 import other_layers
 import pooling_layers
 import pytest
+import shape_layers
 from clean import Clean, assert_clean
 from planted import Planted, assert_placed_and_named
 
-LAYERS = (norm_layers, other_layers, convolution_layers, lstm_layers, pooling_layers)
+LAYERS = (norm_layers, other_layers, convolution_layers, lstm_layers, pooling_layers, shape_layers)
 FAULTS = [fault for module in LAYERS for fault in module.FAULTS]
 CLEAN = [clean for module in LAYERS for clean in module.CLEAN]
 
