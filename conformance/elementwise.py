@@ -86,11 +86,11 @@ def _to_bits(bits: int, rounding: Callable[[NDArray[Any]], NDArray[Any]] = np.ri
 
 erf = Elementwise("erf", _erf, 1.0)
 sigmoid = Elementwise("sigmoid", _sigmoid, 1.2, 0.4)
-hard_sigmoid = Elementwise("hard_sigmoid", _hard_sigmoid, 2.0, 1.0)
-hard_sigmoid_fifth = Elementwise("hard_sigmoid_fifth", _hard_sigmoid_fifth, 2.0, 1.0)
+hard_sigmoid = Elementwise("hard_sigmoid", _hard_sigmoid, 1.0, 0.13)
+hard_sigmoid_fifth = Elementwise("hard_sigmoid_fifth", _hard_sigmoid_fifth, 1.0, 0.13)
 softplus = Elementwise("softplus", _softplus, 1.0)
 softplus_to_20 = Elementwise("softplus_to_20", lambda x: np.where(x > 20, x, _softplus(x)), 1.0)
-silu = Elementwise("silu", _times(_sigmoid), 1.2, 4.7)
+silu = Elementwise("silu", _times(_sigmoid), 1.2, 5.0)  # what a sigmoid's tail is off by, 16 times
 hard_silu = Elementwise("hard_silu", _times(_hard_sigmoid), 1.0, 0.13)
 relu = Elementwise("relu", lambda x: np.maximum(x, 0), 0.0)
 relu6 = Elementwise("relu6", lambda x: np.minimum(np.maximum(x, 0), 6), 0.0)

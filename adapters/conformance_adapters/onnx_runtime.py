@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _REFUSAL = re.compile(
     r"Could not find an implementation|Type Error: Type|does not support \w+ yet|No Op registered|is not a registered"
+    r"|only \*guarantees\* support"
 )
 
 
