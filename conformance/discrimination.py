@@ -54,7 +54,8 @@ class Separation:
     """How well `fixture` separates `layer` under `convention = value` from the canonical layer, in `dtype`.
 
     `step` is the first step at which it shows, by `at_step` tolerances; `at_output` is the figure of the
-    output. Where no fixture shows it at all, `fixture` is None and `why` says so.
+    output, or of another step that nothing reads, as what a call leaves behind. Where no fixture shows it
+    at all, `fixture` is None and `why` says so.
     """
 
     layer: str
@@ -158,7 +159,8 @@ def _shown(
     A variant that does not fit the sizes, or whose output has another size, is no silent error: whoever takes it
     is told so by the shapes, and such a fixture shows nothing.
     """
-    step, at_step, ratio = "", 0.0, 0.0
+    step, at_step, at_end = "", 0.0, 0.0
+    read = {name for following in flow.steps for name in following.reads.values()}
     try:
         with np.errstate(all="ignore"):
             for number, (at, value) in enumerate(flow.run(None, variant)):
@@ -166,8 +168,9 @@ def _shown(
                 if at.name == flow.output and np.shape(value) != expected.shape:
                     return "", 0.0, 0.0
                 ratio = compare(expected, value).ratio if number >= first else 0.0
+                at_end = max(at_end, ratio) if at.name not in read else at_end
                 if ratio > 1 and not step:
                     step, at_step = at.name, ratio
     except ConformanceError:
         return "", 0.0, 0.0
-    return step, at_step, ratio
+    return step, at_step, at_end

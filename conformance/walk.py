@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from conformance.fault import FaultSearch
 from conformance.figures import Figures, compare, informative
 from conformance.flow import Flow, carry
-from conformance.hypothesis import Fault
+from conformance.hypothesis import NAMED, Fault
 from conformance.refit import refitted
 from conformance.tape import Found, Tape
 from conformance.variants import MISMATCH, alternatives, of_each_step, rearranges
@@ -46,13 +46,15 @@ class Placed:
 
 class Walk:
     """One pass over a layer's steps: `values` are what later steps are computed from, `pending` the steps
-    that were not found and of which nothing later was found yet, `active` the conventions that an earlier
-    fault established."""
+    that were not found and of which nothing later was found yet, `aside` those of them that no step reads (`ends`),
+    `active` the conventions that an earlier fault established."""
 
     def __init__(
         self, flow: Flow, trace: Trace, model: RoundingModel, only: Collection[tuple[str, Any]] | None = None
     ) -> None:
         self.flow, self.model, self.only = flow, model, only
+        read = {name for step in flow.steps for name in step.reads.values()}
+        self.ends = {i for i, step in enumerate(flow.steps[:-1]) if step.name not in read}
         self.tape = Tape(trace.tape)
         self.result = trace.output if trace.observed_output is None else trace.observed_output
         self.restart({})
@@ -64,6 +66,7 @@ class Walk:
         self.values = self.flow.start(self.model, carried=True)
         self.active: dict[str, Any] = dict(active)
         self.pending: list[int] = []
+        self.aside: list[int] = []
 
     def run(self) -> None:
         """Walk from the first step to the output, settling faults on the way."""
@@ -74,7 +77,9 @@ class Walk:
                 number += 1
                 continue
             used, expected, found = self.looked_for(number, self.active)
-            if found is None:
+            if found is None and number in self.ends:
+                self.aside.append(number)
+            elif found is None:
                 self.values[step.name] = expected
                 self.pending.append(number)
                 if number == len(self.flow.steps) - 1:
@@ -86,7 +91,29 @@ class Walk:
                 self.pending = [p for p in self.pending if p not in explained]
             self._let_go(number)
             number += 1
+        self._look_aside()
         self._reconcile()
+
+    def _look_aside(self) -> None:
+        """Place the steps that nothing reads (what a call leaves behind), of which the tape holds another version.
+
+        No later step tells whether one is wrong, so a convention must give a tensor of the tape; or a tensor that is
+        said to be the step is it.
+        """
+        search, self.only = FaultSearch(self), None  # nothing else says that there is something to search for
+        for number in self.aside:
+            step = self.flow.steps[number]
+            used, expected, found = self.looked_for(number, self.active)
+            for variant in [] if found else search.variants(number, NAMED):
+                value = step(self.values, **{**self.active, **variant})
+                found = self.locate(number, value) if not compare(expected, value.value).conforms else None
+                if found is not None:
+                    used = variant
+                    self.active |= variant
+                    break
+            hinted = [] if found else list(self.tape.hinted(step.name, expected.shape))
+            if found or hinted:
+                self.place(number, found or hinted[0], step(self.values), used)
 
     def _reconcile(self) -> None:
         """Weights that were found rearranged at several steps are rearranged in one way, where one gives them all."""
@@ -200,7 +227,7 @@ class Walk:
 
         A search goes back to the last step before the first missing one.
         """
-        first = max(min([number + 1, *self.pending]) - 1, 0)
+        first = max(min([number + 1, *self.pending, *self.aside]) - 1, 0)
         needed = {name for step in self.flow.steps[first:] for name in step.reads.values()}
         for name in [n for n in self.values if n not in needed and n in self.placed]:
             del self.values[name]
@@ -236,6 +263,7 @@ class Walk:
             placed.until = self.flow.output
         explained = self._ancestors(fault.number)
         self.pending = [p for p in pending if p < fault.number and p not in explained]
+        self.aside = [a for a in self.aside if a <= fault.number]
         return fault.number + 1
 
     def _exchanged(self) -> Mapping[str, Any] | None:

@@ -45,4 +45,28 @@ def grouping(convention: Convention, value: str, text: str) -> bool:
     return same(np.stack([part.mean((1, 2)) for part in groups], axis=-1), v["mean"].reshape(2, 2))
 
 
-CHECKS = {"group_norm.grouping": grouping, "rms_norm.weight-offset": weight_offset}
+_MOVING = {"moving_mean": _normal(5, seed=4), "moving_variance": 1 + np.square(_normal(5, seed=5))}
+
+
+def batch_norm(convention: Convention, value: str, text: str) -> bool:
+    """What training leaves behind."""
+    config = {"training": True, "momentum": 0.8, "epsilon": 0.02}
+    v = _ran("batch_norm", {convention.keyword: value}, config, 1 + _normal(2, 3, 5), _MOVING)
+    return _check({**v, "n": 6}, text)
+
+
+def statistics(convention: Convention, value: str, text: str) -> bool:
+    """In inference; the batch's mean and variance are those that training has."""
+    x = 1 + _normal(2, 3, 5)
+    training = _ran("batch_norm", {}, {"training": True}, x, _MOVING)
+    v = _ran("batch_norm", {convention.keyword: value}, {"epsilon": 0.02}, x, _MOVING)
+    return _check({**v, "mean": training["mean"], "variance": training["variance"]}, text)
+
+
+CHECKS = {
+    "batch_norm.momentum": batch_norm,
+    "batch_norm.running-variance": batch_norm,
+    "batch_norm.statistics": statistics,
+    "group_norm.grouping": grouping,
+    "rms_norm.weight-offset": weight_offset,
+}

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from conformance.errors import Unsupported
 from conformance.layout import Parameter
 from conformance.trace import Request
+from conformance_adapters.flax_batch_normalization import SUBJECTS as BATCH_NORM
 from conformance_adapters.jax_subject import LinenSubject, NnxSubject
 
 
@@ -210,4 +211,5 @@ SUBJECTS = (
     NnxInstanceNormTwoPass,
     LinenInstanceNorm,
     LinenInstanceNormTwoPass,
+    *BATCH_NORM,
 )

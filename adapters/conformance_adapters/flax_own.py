@@ -14,6 +14,7 @@ from flax import linen, nnx
 
 from conformance.errors import Unsupported
 from conformance_adapters import (
+    flax_batch_normalization,
     flax_convolution,
     flax_layers,
     flax_lstm,
@@ -117,6 +118,16 @@ def _rms_norm(module: Any, given: Given) -> dict[str, Any]:
 
 def _group_norm(module: Any, given: Given) -> dict[str, Any]:
     return flax_normalization.group_config(module)
+
+
+def _batch_norm(module: Any, given: Given) -> dict[str, Any]:
+    return flax_batch_normalization.batch_config(module)
+
+
+def _batch_norm_inputs(module: Any, given: Given) -> dict[str, Any]:
+    if given.get("use_running_average", module.use_running_average) is False:
+        raise Unsupported("it is called for training, where it normalises each batch by itself")
+    return _layer_norm_inputs(module, given)
 
 
 def _instance_norm(module: Any, given: Given) -> dict[str, Any]:
@@ -258,6 +269,8 @@ _OWN: dict[type, OwnModule] = {
     linen.RMSNorm: OwnModule(flax_normalization.LinenRMSNorm, _rms_norm, _layer_norm_inputs),
     nnx.PReLU: OwnModule(jax_activation.NnxPrelu, _no_config, _first),
     linen.PReLU: OwnModule(jax_activation.LinenPrelu, _no_config, _first),
+    nnx.BatchNorm: OwnModule(flax_batch_normalization.NnxBatchNorm, _batch_norm, _batch_norm_inputs),
+    linen.BatchNorm: OwnModule(flax_batch_normalization.LinenBatchNorm, _batch_norm, _batch_norm_inputs),
     nnx.GroupNorm: OwnModule(flax_normalization.NnxGroupNorm, _group_norm, _layer_norm_inputs),
     linen.GroupNorm: OwnModule(flax_normalization.LinenGroupNorm, _group_norm, _layer_norm_inputs),
     nnx.InstanceNorm: OwnModule(flax_normalization.NnxInstanceNorm, _instance_norm, _layer_norm_inputs),

@@ -160,7 +160,7 @@ class NnxSubject(FlaxSubject):
         _, state = nnx.split(module)
         if any(not isinstance(variable, nnx.Param) for _, variable in nnx.to_flat_state(state)):
             module = self.make()
-        held = {".".join(map(str, path)): v for path, v in nnx.to_flat_state(nnx.state(module, nnx.Param))}
+        held = {".".join(map(str, path)): v for path, v in nnx.to_flat_state(nnx.state(module, self.kinds()))}
         self.checked(parameters, {n: tuple(v.shape) for n, v in held.items()})
         for name, variable in held.items():
             if hasattr(type(variable), "set_value"):
@@ -176,11 +176,17 @@ class NnxSubject(FlaxSubject):
         self.definition, self.state = nnx.split(held)
 
     def parameters(self) -> Mapping[str, jax.Array]:
-        """The values of the module's `Param` variables."""
+        """The values of the module's variables of the `kinds` that hold weights."""
         from flax import nnx
 
-        flat = nnx.to_flat_state(nnx.state(self.module(), nnx.Param))
+        flat = nnx.to_flat_state(nnx.state(self.module(), self.kinds()))
         return {".".join(map(str, path)): v[...] for path, v in flat}
+
+    def kinds(self) -> Any:
+        """The kinds of variables that hold weights."""
+        from flax import nnx
+
+        return nnx.Param
 
     def module(self) -> Any:
         """The module with variables of its own, which a trace may change (counters of random streams)."""

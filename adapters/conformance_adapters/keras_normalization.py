@@ -105,4 +105,56 @@ class InstanceNormalization(GroupNormalization):
     options: ClassVar = {"epsilon": None}
 
 
-SUBJECTS = (RMSNormalization, GroupNormalization, InstanceNormalization)
+class BatchNormalization(KerasSubject):
+    """`keras.layers.BatchNormalization`, channels last."""
+
+    name = "keras.layers.BatchNormalization"
+    layer = "batch_norm"
+    weight_names = ("scale", "bias", "moving_mean", "moving_variance")
+    options: ClassVar = {"epsilon": None, "momentum": None, "training": (False, True)}
+    parameters = (
+        Parameter("gamma", "scale", "channel -> channel"),
+        Parameter("beta", "bias", "channel -> channel"),
+        Parameter("moving_mean", "moving_mean", "channel -> channel"),
+        Parameter("moving_variance", "moving_variance", "channel -> channel"),
+    )
+
+    def __init__(self, request: Request) -> None:
+        from keras import layers
+
+        super().__init__(request)
+        self.instance = layers.BatchNormalization(
+            **request.given("epsilon", epsilon=request.config["epsilon"]),
+            **request.given("momentum", momentum=request.config["momentum"]),
+            scale="scale" in request.weights,
+            center="bias" in request.weights,
+            dtype=request.dtype,
+            name="batch_normalization",
+        )
+        self.instance.build(request.inputs["x"].shape)
+        self.load(self.instance, request.weights)
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """The canonical weights, read back out of the layer."""
+        return self.read(self.instance)
+
+    def __call__(self) -> Any:
+        """`batch *space channel`; in training the layer is called without a state, and stays as it is."""
+        if not self.request.config["training"]:
+            return self.instance(self.given["x"], training=False)
+        held = (
+            [v.value for v in self.instance.trainable_variables],
+            [v.value for v in self.instance.non_trainable_variables],
+        )
+        return self.instance.stateless_call(*held, self.given["x"], training=True)[0]
+
+    @classmethod
+    def read_config(cls, layer: Any) -> dict[str, Any]:
+        """The config of a user's layer for inference. Raises Unsupported where its channels are not last."""
+        rank = len((layer.get_build_config() or {}).get("input_shape") or ())
+        if layer.axis not in (-1, rank - 1):
+            raise Unsupported(f"{cls.name} with its channels in the axis {layer.axis}, not the last")
+        return {"epsilon": layer.epsilon, "momentum": layer.momentum, "training": False}
+
+
+SUBJECTS = (RMSNormalization, GroupNormalization, InstanceNormalization, BatchNormalization)

@@ -15,7 +15,7 @@ from conformance.errors import ConformanceError, Unsupported
 from conformance_adapters.keras_attention import GroupQueryAttention, MultiHeadAttention
 from conformance_adapters.keras_convolution import Conv1D, Conv2D, Conv3D
 from conformance_adapters.keras_layers import Dense, LayerNormalization, Softmax
-from conformance_adapters.keras_normalization import GroupNormalization, RMSNormalization
+from conformance_adapters.keras_normalization import BatchNormalization, GroupNormalization, RMSNormalization
 from conformance_adapters.keras_own_activation import own_functions, own_layers, rectifier
 from conformance_adapters.keras_own_pooling import own_pools
 from conformance_adapters.keras_own_shape import own_shapes
@@ -145,6 +145,11 @@ def _x(given: Mapping[str, Any]) -> Tensors:
     return {"x": x}
 
 
+def _in_inference(given: Mapping[str, Any]) -> Tensors:
+    _refuse(given.get("training"), "a call for training, which normalises each batch by itself")
+    return _x(given)
+
+
 def _softmax(layer: Any) -> dict[str, Any]:
     axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
     _refuse(len(axes) != 1, f"keras.layers.Softmax over the axes {axes} together")
@@ -259,6 +264,7 @@ def _layers() -> Mapping[type, OwnLayer]:
         layers.Dense: OwnLayer(Dense, lambda layer: {}, _x),
         layers.LayerNormalization: OwnLayer(LayerNormalization, _layer_norm, _x),
         layers.RMSNormalization: OwnLayer(RMSNormalization, RMSNormalization.read_config, _x),
+        layers.BatchNormalization: OwnLayer(BatchNormalization, BatchNormalization.read_config, _in_inference),
         layers.GroupNormalization: OwnLayer(GroupNormalization, GroupNormalization.read_config, _x),
         layers.Softmax: OwnLayer(Softmax, _softmax, _x),
         **{kind: OwnLayer(*known, _x) for kind, known in own_layers().items()},

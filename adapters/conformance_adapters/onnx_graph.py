@@ -107,6 +107,7 @@ class Graph:
         operation: str,
         *inputs: str,
         name: str,
+        also: Sequence[str] = (),
         extra: Sequence[str] = (),
         domain: str = "",
         probe: bool = False,
@@ -114,12 +115,12 @@ class Graph:
     ) -> str:
         """A node whose first output is called `name`: that name.
 
-        `extra` are the names of the further outputs that the observed model asks for (empty: left out).
-        Attributes that are None are left at their defaults. A `probe` is in the observed model only,
-        and for its `extra` only: its first output is not on the tape.
+        `also` are the names of further outputs that it must have, `extra` of those that the observed model
+        alone asks for (empty: left out). Attributes that are None are left at their defaults. A `probe` is in
+        the observed model only, and for its `extra` only: its first output is not on the tape.
         """
         given = {n: v for n, v in attributes.items() if v is not None}
-        node = _Node(operation, inputs, (name,), tuple(extra), domain, given, probe)
+        node = _Node(operation, inputs, (name, *also), tuple(extra), domain, given, probe)
         self.nodes.append(node)
         return name
 

@@ -116,4 +116,34 @@ class InstanceNormalization(_ChannelsSecond):
         return self.between("InstanceNormalization", "scale", "bias")
 
 
-SUBJECTS = (RMSNormalization, SimplifiedLayerNormalization, GroupNormalization, InstanceNormalization)
+class BatchNormalization(_ChannelsSecond):
+    """BatchNormalization; in training it gives the new moving averages too."""
+
+    name: ClassVar[str] = "onnx.BatchNormalization"
+    layer: ClassVar[str] = "batch_norm"
+
+    def layouts(self) -> Sequence[Parameter]:
+        """As they are."""
+        own = [("mean", "moving_mean"), ("var", "moving_variance")]
+        return [*super().layouts(), *(Parameter(n, w, "channel -> channel") for n, w in own)]
+
+    def build(self) -> str:
+        """`batch *space channel`."""
+        training = self.config["training"]
+        momentum = self.request.given("momentum", momentum=self.config["momentum"]) if training else {}
+        return self.between(
+            "BatchNormalization",
+            *("scale", "bias", "mean", "var"),
+            also=("running_mean", "running_var") if training else (),
+            training_mode=int(training),
+            **momentum,
+        )
+
+
+SUBJECTS = (
+    BatchNormalization,
+    RMSNormalization,
+    SimplifiedLayerNormalization,
+    GroupNormalization,
+    InstanceNormalization,
+)

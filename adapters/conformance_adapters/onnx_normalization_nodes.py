@@ -77,4 +77,22 @@ class InstanceNormalization(_ChannelsSecond):
         return {"epsilon": self.attributes.get("epsilon", EPSILON)}
 
 
-NORMALIZATION = (RMSNormalization, GroupNormalization, InstanceNormalization)
+class BatchNormalization(_ChannelsSecond):
+    """BatchNormalization by its moving averages."""
+
+    layer = "batch_norm"
+    kinds = (("", "BatchNormalization"),)
+
+    def config(self) -> dict[str, Any]:
+        """Its epsilon. Before opset 14, training is told by further outputs alone."""
+        training = self.attributes.get("training_mode") or sum(bool(name) for name in self.node.output) > 1
+        refuse(training, "BatchNormalization in training, which normalises each batch by itself")
+        return {"epsilon": self.attributes.get("epsilon", EPSILON), "training": False}
+
+    def weights(self) -> Arrays:
+        """As they are."""
+        names = ("scale", "bias", "mean", "var")
+        return self.read(subjects.BatchNormalization, {n: self.weight(i) for i, n in enumerate(names, 1)})
+
+
+NORMALIZATION = (BatchNormalization, RMSNormalization, GroupNormalization, InstanceNormalization)

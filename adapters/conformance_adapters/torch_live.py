@@ -64,7 +64,7 @@ class TorchLive:
         known = own(self.subject) if isinstance(self.subject, nn.Module) else None
         if known is None:
             return None
-        return Own(known.subject.layer, known.config(self.subject), held(self.subject))
+        return Own(known.subject.layer, known.config(self.subject), held(self.subject), known.fitting(self.subject))
 
     def parameters(self) -> Mapping[str, NDArray[Any]]:
         """The floating-point tensors of its state, by their path."""
@@ -180,7 +180,7 @@ def _wanted(module: nn.Module) -> Argument | None:
         return Argument("", (2, module.in_channels, *(11, 13, 7)[: len(module.kernel_size)]))
     if isinstance(module, nn.LayerNorm | nn.RMSNorm):
         return Argument("", (2, 5, *module.normalized_shape))
-    if isinstance(module, nn.modules.instancenorm._InstanceNorm):
+    if isinstance(module, nn.modules.batchnorm._NormBase):
         return Argument("", (2, *[module.num_features] * (1 + int(type(module).__name__[-2]))))
     if isinstance(module, nn.GroupNorm):  # as wide as it has channels, whichever axis they are looked for in
         return Argument("", (2, *[module.num_channels] * 3))

@@ -9,6 +9,7 @@ import numpy as np
 
 from conformance.errors import Unsupported
 from conformance.layout import Parameter
+from conformance.sizes import drawn
 from conformance_adapters.torch_subject import TorchSubject
 
 if TYPE_CHECKING:
@@ -164,6 +165,64 @@ class InstanceNorm(_ChannelsFirst):
         return {"epsilon": module.eps}
 
 
+class BatchNorm(_ChannelsFirst):
+    """torch.nn.BatchNorm1d, 2d or 3d. Its momentum is the weight of the new."""
+
+    name: ClassVar[str] = "torch.nn.BatchNorm"
+    layer: ClassVar[str] = "batch_norm"
+
+    @classmethod
+    def refuses(cls, request: Request) -> str | None:
+        """There is one for each of up to three axes of space."""
+        space = request.inputs["x"].ndim - 2
+        return None if space <= 3 else f"it has up to three axes of space, not {space}"
+
+    def make(self) -> torch.nn.Module:
+        """The module for as many axes of space as x has."""
+        from torch import nn
+
+        kind = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[self.request.inputs["x"].ndim - 2]
+        momentum = self.request.given("momentum", momentum=1 - self.config["momentum"])
+        return kind(self.channels, affine=self.affine, **self.epsilon, **momentum)
+
+    def layouts(self) -> Sequence[Parameter]:
+        """As they are."""
+        own = [("running_mean", "moving_mean"), ("running_var", "moving_variance")]
+        return [*super().layouts(), *(Parameter(n, w, "channel -> channel") for n, w in own)]
+
+    def prepare(self) -> None:
+        """Training changes the moving averages: each call begins with the same ones."""
+        self.first = {n: buffer.clone() for n, buffer in self.module.named_buffers()}
+
+    def forward(self) -> torch.Tensor:
+        """`batch *space channel`; in training, the moving averages that it leaves are looked at."""
+        if not self.config["training"]:
+            return super().forward()
+        self.module.train()
+        for name, buffer in self.module.named_buffers():
+            buffer.copy_(self.first[name])
+        output = super().forward()
+        for buffer in self.module.buffers():
+            buffer.clone()
+        return output
+
+    @classmethod
+    def read_config(cls, module: Any) -> dict[str, Any]:
+        """The config of a user's module for inference. Raises Unsupported where it keeps no moving averages."""
+        if not module.track_running_stats:
+            raise Unsupported(f"{cls.name} without track_running_stats, which normalises each batch by itself")
+        averaging = {} if module.momentum is None else {"momentum": 1 - module.momentum}
+        return {"epsilon": module.eps, "training": False, **averaging}
+
+
+def fitting(module: Any) -> dict[str, NDArray[Any]]:
+    """An input of as many axes as the module takes, whose channels differ in their deviation, so that epsilon shows."""
+    channels = getattr(module, "num_features", None) or module.num_channels
+    kind = type(module).__name__
+    space = (11, 5, 3)[: int(kind[-2])] if kind[-1] == "d" else (11,)
+    return {"x": drawn("x", (2, *space, channels)) * np.logspace(-2, 0, channels)}
+
+
 def channels_last(module: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """`batch *space channel` of what a module that has its channels second was called with."""
     x = given["input"]
@@ -173,4 +232,4 @@ def channels_last(module: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     return {"x": last(x)}
 
 
-SUBJECTS = (RMSNorm, GroupNorm, ChannelsLastGroupNorm, InstanceNorm)
+SUBJECTS = (RMSNorm, GroupNorm, ChannelsLastGroupNorm, InstanceNorm, BatchNorm)

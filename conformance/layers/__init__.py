@@ -23,6 +23,7 @@ _FAMILIES = {
     "softmax": "softmax",
     "layer_norm": "normalization",
     "rms_norm": "normalization",
+    "batch_norm": "batch_normalization",
     "group_norm": "channel_normalization",
     "instance_norm": "channel_normalization",
     "relu": "rectifier",

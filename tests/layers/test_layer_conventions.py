@@ -22,6 +22,7 @@ ROTATED = {"query_kernel": drawn(1, 4, 8), "key_kernel": drawn(2, 4, 8), "value_
 SHORT = {"query_input": drawn(0, 2, 3, 4), "key_input": drawn(1, 2, 5, 4)}
 PADDED = {"query_input": drawn(0, 2, 5, 4), "mask": np.array([[1, 1, 1, 1, 0], [0, 0, 0, 0, 0]], bool)}
 POOLS = ({"size": 3, "strides": 2, "padding": "same-upper"}, {"size": 3, "strides": 2})
+MOVING = {"moving_mean": drawn(1, 4), "moving_variance": 1 + np.square(drawn(2, 4))}
 # Each layer's cases: inputs, weights, config. A convention must show in one of them.
 CASES = {
     "scaled_dot_product_attention": [
@@ -52,6 +53,9 @@ CASES = {
     "softmax": [({"x": drawn(0, 2, 3)}, {}, {})],
     "layer_norm": [({"x": drawn(0, 2, 3, 4)}, {}, {})],
     "rms_norm": [({"x": drawn(0, 2, 3, 4)}, {"scale": drawn(1, 4)}, {})],
+    "batch_norm": [
+        ({"x": drawn(0, 2, 3, 4)}, MOVING, {}), ({"x": drawn(0, 2, 3, 4)}, MOVING, {"training": True, "momentum": 0.9}),
+    ],
     "group_norm": [({"x": drawn(0, 2, 3, 6)}, {}, {"groups": 3})],
     "instance_norm": [({"x": drawn(0, 2, 3, 4)}, {}, {})],
     "relu": [({"x": drawn(0, 2, 3)}, {}, {})],
