@@ -139,18 +139,24 @@ class Flow:
         times = range(whole[scan.over[0]].shape[1])
         history: dict[str, list[Any]] = {step.name: [] for step in self.steps}
         made: list[dict[str, Any]] = [{name: whole[name][:, t] for name in scan.over} for t in times]
+        lengths = whole.get(scan.lengths)
         for chain in self.chains:
             steps = [step for step in self.steps if step.name in chain.names]
             carried = {name: whole[initial] for name, (_, initial) in chain.carry.items()}
             for t in reversed(times) if chain.backward else times:
                 values = {**whole, **carried, **made[t]}
+                there = None if lengths is None else (t < lengths)[:, None]
                 for step in steps:
                     value = step(values, **conventions)
+                    if there is not None:
+                        value = np.where(there, value, np.zeros(value.shape))
                     history[step.name].append(value)
                     seen = observed.get(step.name)
                     made[t][step.name] = value if seen is None or model is None else carry(seen[:, t], model)
                     values[step.name] = made[t][step.name]
-                carried = {name: values[step] for name, (step, _) in chain.carry.items()}
+                before, carried = carried, {name: values[step] for name, (step, _) in chain.carry.items()}
+                if there is not None:
+                    carried = {name: np.where(there, value, before[name]) for name, value in carried.items()}
             for step in steps:
                 slices = history[step.name]
                 yield step, np.stack(slices[::-1] if chain.backward else slices, axis=1)
@@ -260,3 +266,9 @@ def _check_scan(
         array = arrays[name]
         if array is not None and array.shape[1] == 0:
             raise ConformanceError(f"{prefix}{name!r} has no {scan.axis} steps; give at least one")
+    lengths = arrays.get(scan.lengths)
+    if lengths is None:
+        return
+    most = next(a.shape[1] for n in scan.over if (a := arrays[n]) is not None)
+    if lengths.dtype.kind not in "iu" or lengths.min() < 1 or lengths.max() > most:
+        raise ConformanceError(f"{prefix}{scan.lengths!r} must be whole numbers from 1 to the {most} {scan.axis} steps")

@@ -97,6 +97,9 @@ class Scan:
     time step before to (the step that gave it, the optional input that starts it). `reversed_by` names
     a config entry whose value "reverse" walks from the last time step to the first.
 
+    The input `lengths`, where it is given, says how many time steps of each sequence there are. The cell is not applied
+    to those that come after them: what it carries stays as it was, and its steps are zero there.
+
     A layer in both directions has a second cell, whose names begin with `REVERSE` and which carries `reverse`; the
     steps `joined` read both cells at one time.
     """
@@ -107,6 +110,7 @@ class Scan:
     reversed_by: str = "direction"
     reverse: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     joined: tuple[str, ...] = ()
+    lengths: str = "lengths"
 
     def chains(self, names: Iterable[str], direction: Any) -> list[Chain]:
         """The walks along time, in their order: which of the steps `names` each makes, what it carries, and where it

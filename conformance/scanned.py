@@ -138,11 +138,11 @@ class ScannedWalk(Walk):
         return otherwise
 
     def _beginning(self, length: int = 2) -> tuple[Flow, NDArray[Any]]:
-        """The flow over the first time steps that are walked, and what the subject gave there; all of them, where there
-        are two ends to begin at."""
+        """The flow over the first time steps that are walked, and what the subject gave there; all of them, where they
+        are not walked from one and the same end."""
         scan = self.flow.layer.scan
         assert scan is not None
-        if scan.reverse:
+        if scan.reverse or self.flow.values.get(scan.lengths) is not None:
             return self.flow, self.result
         backward = self.flow.values.get(scan.reversed_by) == "reverse"
         part = slice(-length, None) if backward else slice(0, length)

@@ -35,6 +35,7 @@ class _Recurrent(KerasSubject):
                 use_bias=any(n.endswith("bias") for n in weights),
                 recurrent_initializer="zeros",  # overwritten; the default's QR factorisation has no narrow formats
                 return_sequences=True,
+                zero_output_for_mask=True,
                 go_backwards=request.config["direction"] == "reverse",
                 dtype=request.dtype,
                 name="cells",
@@ -61,7 +62,12 @@ class _Recurrent(KerasSubject):
         return self.read(self.instance)
 
     def prepare(self) -> None:
-        """Zeros for one of the first hidden state and cell, where only the other is given."""
+        """A mask of time steps for lengths; zeros for those first states that are not given, where others are."""
+        from keras import ops
+
+        if "lengths" in self.given and "mask" not in self.given:
+            times = ops.arange(self.request.inputs["x"].shape[1], dtype=self.given["lengths"].dtype)
+            self.given["mask"] = times[None, :] < self.given["lengths"][:, None]
         lacking = [n for n in self.states if n not in self.given]
         if len(lacking) < len(self.states):
             for name in lacking:
@@ -72,21 +78,26 @@ class _Recurrent(KerasSubject):
         """The width of a state."""
         return int(self.instance.units)
 
-    def initial_state(self) -> list[Any] | None:
-        """Hidden state and cell, or None where neither is given."""
+    def call(self) -> Any:
+        """What the layer gives: first states are hidden state and cell, or None where neither is given."""
         self.prepare()
-        return [self.given[n] for n in self.states] if self.states[0] in self.given else None
+        state = [self.given[n] for n in self.states] if self.states[0] in self.given else None
+        return self.instance(self.given["x"], mask=self.given.get("mask"), initial_state=state, training=False)
 
     def observed(self) -> Callable[[], Any]:
-        """On TensorFlow the layer unrolled: its loop is one operation of the graph, of which the inside is hidden."""
-        return unrolled(self) if self.backend == "tensorflow" else self
+        """On TensorFlow the layer unrolled: its loop is one operation of the graph, of which the inside is hidden.
+
+        Not for sequences of several lengths: of a reversed one the unrolled layer sets other outputs to zero, those
+        of the mask in the order of the input.
+        """
+        return unrolled(self) if self.backend == "tensorflow" and "lengths" not in self.given else self
 
     def __call__(self) -> Any:
         """The output, `batch time unit` in input time order."""
         from keras import layers, ops
 
         with seen_as(layers.RNN, only=self.instance, return_sequences=True):
-            output = self.instance(self.given["x"], initial_state=self.initial_state(), training=False)
+            output = self.call()
         if self.instance.return_state:
             output = output[0]
         # go_backwards returns the time steps in the order in which it walked through them: put back here.
@@ -104,7 +115,7 @@ class LSTM(_Recurrent):
     layer = "lstm"
     cell = "LSTM"
     states = ("initial_hidden", "initial_cell")
-    inputs = ("x", *states)
+    inputs = ("x", *states, "lengths")
     weight_names = ("kernel", "recurrent_kernel", "bias")
     options: ClassVar = {
         "direction": ("forward", "reverse"),
@@ -125,7 +136,7 @@ class GRU(_Recurrent):
     name = "keras.layers.GRU"
     layer = "gru"
     cell = "GRU"
-    inputs = ("x", "initial_hidden")
+    inputs = ("x", "initial_hidden", "lengths")
     weight_names: ClassVar[tuple[str, ...]] = ("kernel", "recurrent_kernel", "bias", "recurrent_bias")
     options: ClassVar = {**LSTM.options, "reset": ("after",)}
     parameters: ClassVar[Sequence[Parameter]] = (
@@ -164,7 +175,7 @@ class SimpleRNN(_Recurrent):
     name = "keras.layers.SimpleRNN"
     layer = "simple_rnn"
     cell = "SimpleRNN"
-    inputs = ("x", "initial_hidden")
+    inputs = ("x", "initial_hidden", "lengths")
     weight_names = ("kernel", "recurrent_kernel", "bias")
     options: ClassVar = {n: LSTM.options[n] for n in ("direction", "merge", "activation")}
     parameters = (
@@ -195,7 +206,7 @@ class _Bidirectional(_Recurrent):
 
     def __call__(self) -> Any:
         """The output, `batch time both`."""
-        return self.instance(self.given["x"], initial_state=self.initial_state(), training=False)
+        return self.call()
 
 
 def _in_both_directions(one: type[_Recurrent]) -> type[_Recurrent]:
@@ -209,7 +220,7 @@ def _in_both_directions(one: type[_Recurrent]) -> type[_Recurrent]:
     members = {
         "name": one.name.replace("keras.layers.", "keras.layers.Bidirectional(", 1) + ")",
         "__doc__": f"`keras.layers.Bidirectional` around `{one.name}`.",
-        "inputs": ("x", *states),
+        "inputs": ("x", *states, "lengths"),
         "states": states,
         "weight_names": (*one.weight_names, *(f"{REVERSE}{n}" for n in one.weight_names)),
         "options": {**one.options, "direction": ("bidirectional",), "merge": ("concat", "sum")},

@@ -55,9 +55,7 @@ class Recurrent(OnnxSubject):
                 return f"it has no {option} {config[option]!r}"
         if config["direction"] == "bidirectional" and config["merge"] != "concat":
             return f"its outputs of two directions stand side by side, not {config['merge']}"
-        if request.inputs.get("lengths") is not None or "projection" in request.weights:
-            return "lengths and projections"
-        return None
+        return "it has no projection" if "projection" in request.weights else None
 
     def layouts(self) -> Sequence[Parameter]:
         """One vector for the two biases."""
@@ -113,7 +111,8 @@ class Recurrent(OnnxSubject):
         """`batch time unit`."""
         graph, state = self.graph, [self._state(name) for name in self.states]
         inputs = [graph.add("Transpose", self.input("x"), name="x.time_first", perm=[1, 0, 2]), "W", "R"]
-        inputs += [self.held("B"), "", *state]  # in between: the lengths
+        lengths = graph.input("lengths", self.given["lengths"].astype(np.int32)) if "lengths" in self.given else ""
+        inputs += [self.held("B"), lengths, *state]
         while not inputs[-1]:
             inputs.pop()
         wanted = [self.ACTIVATIONS[self.config[o]] for o in self.functions] * (1 + self._both)

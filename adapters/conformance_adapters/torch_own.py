@@ -32,15 +32,11 @@ Arrays = dict[str, Any]
 
 @dataclass(frozen=True)
 class OwnModule:
-    """One of PyTorch's modules: the subject that knows its layout, its config, and its inputs by canonical name.
-
-    `fitting` are inputs that it takes, where it does not take those of any number of axes.
-    """
+    """One of PyTorch's modules: the subject that knows its layout, its config, and its inputs by canonical name."""
 
     subject: type[TorchSubject]
     config: Callable[[Any], dict[str, Any]]
     inputs: Callable[[Any, Mapping[str, Any]], Arrays]
-    fitting: Callable[[Any], Mapping[str, NDArray[Any]]] = lambda module: {}
 
 
 def own(module: nn.Module) -> OwnModule | None:
@@ -110,7 +106,6 @@ def _channels_last(module: Any, given: Mapping[str, Any]) -> Arrays:
 def _recurrent(module: nn.RNNBase) -> dict[str, Any]:
     name = f"torch.nn.{type(module).__name__}"
     _refuse(module.num_layers != 1, f"{name} of {module.num_layers} layers: give its layers one by one")
-    _refuse(module.proj_size, f"{name} with a projection")
     direction = "bidirectional" if module.bidirectional else "forward"
     if isinstance(module, nn.RNN):
         return {"direction": direction, "activation": module.nonlinearity}
@@ -168,20 +163,8 @@ _OWN: Mapping[type[nn.Module], OwnModule] = {
         LayerNorm, lambda module: {"axes": len(module.normalized_shape), "epsilon": module.eps}, _x
     ),
     nn.RMSNorm: OwnModule(torch_normalization.RMSNorm, torch_normalization.RMSNorm.read_config, _x),
-    **dict.fromkeys(
-        (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
-        OwnModule(
-            torch_normalization.BatchNorm,
-            torch_normalization.BatchNorm.read_config,
-            torch_normalization.channels_last,
-            torch_normalization.fitting,
-        ),
-    ),
     nn.GroupNorm: OwnModule(
-        torch_normalization.GroupNorm,
-        torch_normalization.GroupNorm.read_config,
-        torch_normalization.channels_last,
-        torch_normalization.fitting,
+        torch_normalization.GroupNorm, torch_normalization.GroupNorm.read_config, torch_normalization.channels_last
     ),
     **dict.fromkeys(
         (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
@@ -189,7 +172,6 @@ _OWN: Mapping[type[nn.Module], OwnModule] = {
             torch_normalization.InstanceNorm,
             torch_normalization.InstanceNorm.read_config,
             torch_normalization.channels_last,
-            torch_normalization.fitting,
         ),
     ),
     nn.Softmax: OwnModule(Softmax, _softmax, _x),

@@ -29,6 +29,7 @@ class _Recurrent(TorchSubject):
     module_name: ClassVar[str]
     states: ClassVar[tuple[str, ...]] = ("initial_hidden",)
     fixed: ClassVar[Mapping[str, Any]] = {}
+    gates: ClassVar[int] = 1
     # Whether the two bias vectors are one canonical weight.
     summed: ClassVar[bool] = True
 
@@ -62,7 +63,7 @@ class _Recurrent(TorchSubject):
         weights = self.request.weights
         made: torch.nn.Module = getattr(nn, self.module_name)(
             weights["kernel"].shape[0],
-            weights["recurrent_kernel"].shape[0],
+            weights["kernel"].shape[1] // self.gates,
             bias=any(n.endswith("bias") for n in weights),
             batch_first=True,
             bidirectional=self._reverse or self._both,
@@ -94,20 +95,28 @@ class _Recurrent(TorchSubject):
         inputs = self.request.inputs
         given = [[inputs.get(n) for n in (name, f"{REVERSE}{name}")] for name in self.states]
         there = any(g is not None for pair in given for g in pair)
-        made = tuple(self._state(*pair) for pair in given) if there else None
+        widths = (self.module.proj_size or self.module.hidden_size, self.module.hidden_size)
+        made = tuple(self._state(width, *pair) for width, pair in zip(widths, given, strict=False)) if there else None
         self.initial = made if made is None or len(made) > 1 else made[0]
 
-    def _state(self, first: NDArray[Any] | None, second: NDArray[Any] | None) -> torch.Tensor:
-        zeros = np.zeros((len(self.request.inputs["x"]), self.module.hidden_size))
+    def _state(self, width: int, first: NDArray[Any] | None, second: NDArray[Any] | None) -> torch.Tensor:
+        zeros = np.zeros((len(self.request.inputs["x"]), width))
         held = [zeros if g is None else g for g in (first, second)]
         return self.tensor(np.stack(held if self._both else [zeros, held[0]] if self._reverse else held[:1]))
 
     def forward(self) -> torch.Tensor:
         """`batch time unit`."""
+        from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
         x, first = self.inputs["x"], self.module.batch_first
-        output = self.module(x if first else x.transpose(0, 1), self.initial)[0]  # time first is its default
+        given = x if first else x.transpose(0, 1)  # time first is its default
+        if "lengths" in self.inputs:
+            packed = pack_padded_sequence(given, self.inputs["lengths"], batch_first=first, enforce_sorted=False)
+            output = pad_packed_sequence(self.module(packed, self.initial)[0], first, total_length=x.shape[1])[0]
+        else:
+            output = self.module(given, self.initial)[0]
         output = output if first else output.transpose(0, 1)
-        return output[..., self.module.hidden_size :] if self._reverse else output
+        return output[..., output.shape[-1] // 2 :] if self._reverse else output
 
 
 class Lstm(_Recurrent):
@@ -116,15 +125,17 @@ class Lstm(_Recurrent):
     name: ClassVar[str] = "torch.nn.LSTM"
     layer: ClassVar[str] = "lstm"
     module_name: ClassVar[str] = "LSTM"
+    gates: ClassVar[int] = 4
     states: ClassVar[tuple[str, ...]] = ("initial_hidden", "initial_cell")
     fixed: ClassVar[Mapping[str, Any]] = {"activation": "tanh", "recurrent_activation": "sigmoid"}
 
-    @classmethod
-    def refuses(cls, request: Request) -> str | None:
-        """Its activations are fixed; sequences of several lengths and projections are not offered here."""
-        if request.inputs.get("lengths") is not None or "projection" in request.weights:
-            return "lengths and projections"
-        return super().refuses(request)
+    def options(self) -> dict[str, Any]:
+        """How wide it projects its hidden state, if it does."""
+        projection = self.request.weights.get("projection")
+        return {} if projection is None else {"proj_size": projection.shape[1]}
+
+    def _direction(self, suffix: str) -> list[Parameter]:
+        return [*super()._direction(suffix), Parameter(f"weight_hr{suffix}", "projection", "unit state -> state unit")]
 
 
 class Gru(_Recurrent):
@@ -133,6 +144,7 @@ class Gru(_Recurrent):
     name: ClassVar[str] = "torch.nn.GRU"
     layer: ClassVar[str] = "gru"
     module_name: ClassVar[str] = "GRU"
+    gates: ClassVar[int] = 3
     fixed: ClassVar[Mapping[str, Any]] = {"reset": "after", "activation": "tanh", "recurrent_activation": "sigmoid"}
     summed: ClassVar[bool] = False
 

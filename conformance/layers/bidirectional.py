@@ -45,7 +45,7 @@ def in_both_directions(layer: Layer) -> Layer:
     ends = [next(n for n in reversed(cell)) for cell in (first, second)]
     merged = Step.of("output", output)
     merged = replace(merged, reads={**merged.reads, "forward": ends[0], "reverse": ends[1]})
-    inputs = {name: axes for name, axes in layer.inputs.items() if name.rstrip("?") not in scan.over}
+    inputs = {name: axes for name, axes in layer.inputs.items() if name.rstrip("?") not in (*scan.over, scan.lengths)}
 
     def initial(values: Mapping[str, Any]) -> dict[str, Any]:
         """The states of both directions before the first time step that each of them meets."""
@@ -79,7 +79,7 @@ def _renamed(layer: Layer, prefix: str, end: str) -> dict[str, Step]:
     """The steps of one direction. The last is left out where it is what the state before it is."""
     assert layer.scan is not None
     own = {n.rstrip("?") for n in (*layer.inputs, *layer.weights)} | {*layer.steps, *layer.scan.carry}
-    own -= set(layer.scan.over)
+    own -= {*layer.scan.over, layer.scan.lengths}
     kept = [s for s in layer.steps if s != layer.output or any(s == step for step, _ in layer.scan.carry.values())]
     made: dict[str, Step] = {}
     for key in kept:

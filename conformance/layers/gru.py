@@ -162,7 +162,7 @@ gru = Layer.define(
     formula="h = (1 - z) * n + z * h_before;  n = tanh(x W + b + r * (h_before U + c));  r, z = sigmoid(...)",
     source="Cho, van Merrienboer, Gulcehre, Bahdanau, Bougares, Schwenk, Bengio (2014), which resets before the "
     "product; after it: cuDNN's form, which has a bias of the state (torch.nn.GRU's documentation)",
-    inputs={"x": "batch time in", "initial_hidden?": "batch unit"},
+    inputs={"x": "batch time in", "initial_hidden?": "batch unit", "lengths?": "batch"},
     weights={
         "kernel": "in 3*unit",
         "recurrent_kernel": "unit 3*unit",

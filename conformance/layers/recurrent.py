@@ -214,7 +214,7 @@ lstm = Layer.define(
     formula="c = f * c_before + i * g;  h = o * tanh(c);  i, f, o = sigmoid(...), g = tanh(x W + h_before U + b)",
     source="Hochreiter and Schmidhuber (1997), with the forget gate of Gers, Schmidhuber, Cummins (2000); "
     "the projection: Sak, Senior, Beaufays (2014)",
-    inputs={"x": "batch time in", "initial_hidden?": "batch state", "initial_cell?": "batch unit"},
+    inputs={"x": "batch time in", "initial_hidden?": "batch state", "initial_cell?": "batch unit", "lengths?": "batch"},
     weights={
         "kernel": "in 4*unit",
         "recurrent_kernel": "state 4*unit",

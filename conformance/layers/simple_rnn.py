@@ -43,7 +43,7 @@ simple_rnn = Layer.define(
     summary="A recurrent layer without gates: its state is an activation of the input and the state before.",
     formula="h = tanh(x W + h_before U + b)",
     source="Elman, Finding structure in time (1990)",
-    inputs={"x": "batch time in", "initial_hidden?": "batch unit"},
+    inputs={"x": "batch time in", "initial_hidden?": "batch unit", "lengths?": "batch"},
     weights={"kernel": "in unit", "recurrent_kernel": "unit unit", "bias?": "unit"},
     config={"direction": "forward", "merge": "concat", "activation": "tanh"},
     steps={"hidden": hidden, "output": output},

@@ -9,7 +9,7 @@ import conformance
 from conformance.trace import Request
 from conformance_adapters.keras_recurrent import GRU, GRUResetBefore
 from conformance_adapters.onnx_recurrent import Gru as OnnxGru
-from conformance_adapters.torch_recurrent import Gru
+from conformance_adapters.torch_recurrent import Gru, Lstm
 
 NUMBERS = np.random.default_rng(7)
 CONFIG = {"direction": "forward", "reset": "after", "activation": "tanh", "recurrent_activation": "sigmoid"}
@@ -64,8 +64,9 @@ def test_torch_has_no_reset_before_the_product():
         (nn.RNN(5, 4, nonlinearity="relu", batch_first=True), "simple_rnn"),
         (nn.GRU(5, 4, bidirectional=True), "gru"),
         (nn.LSTM(5, 4, batch_first=True, bidirectional=True), "lstm"),
+        (nn.LSTM(5, 4, proj_size=3), "lstm"),
     ],
-    ids=["gru", "gru without bias", "rnn", "gru in both directions", "lstm in both directions"],
+    ids=["gru", "gru without bias", "rnn", "gru in both directions", "lstm in both directions", "lstm with projection"],
 )
 def test_a_module_of_torchs_own_is_known(module, layer):
     case = conformance.check(module, layer)
@@ -160,3 +161,40 @@ def test_two_directions_that_are_added_up_are_named():
 def test_a_fault_of_one_direction_is_placed_there():
     case = both(lambda halves: torch.cat(halves, -1), fault=True)
     assert (case.status, case.culprit, list(case.diagnosis)) == ("diverges", "output", [])
+
+
+def test_what_follows_a_sequences_end_is_not_read():
+    """A user's module that packs its sequences, and one that does not look at their lengths."""
+
+    class Packed(nn.Module):
+        def __init__(self, packs):
+            super().__init__()
+            self.recurrent, self.packs = nn.GRU(5, 4, batch_first=True), packs
+
+        def forward(self, x, lengths):
+            if not self.packs:
+                return self.recurrent(x)[0]
+            packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+            return nn.utils.rnn.pad_packed_sequence(self.recurrent(packed)[0], batch_first=True)[0]
+
+    inputs = {"x": NUMBERS.normal(size=(3, 4, 5)).astype(np.float32), "lengths": np.array([2, 4, 1])}
+    verdicts = []
+    for packs in (True, False):
+        torch.manual_seed(3)
+        module = Packed(packs)
+        held = {"kernel": module.recurrent.weight_ih_l0.T, "recurrent_kernel": module.recurrent.weight_hh_l0.T}
+        held |= {"bias": module.recurrent.bias_ih_l0, "recurrent_bias": module.recurrent.bias_hh_l0}
+        weights = {n: w.detach().numpy() for n, w in held.items()}
+        verdicts.append(conformance.check(module, "gru", weights=weights, inputs=inputs).status)
+    assert verdicts == ["conforms", "diverges"]
+
+
+def test_a_projection_is_narrower_than_its_cell():
+    weights = {"kernel": NUMBERS.normal(size=(3, 16)), "recurrent_kernel": NUMBERS.normal(size=(2, 16))}
+    weights["projection"] = NUMBERS.normal(size=(4, 2))
+    config = {n: CONFIG[n] for n in ("direction", "activation", "recurrent_activation")}
+    inputs = {"x": NUMBERS.normal(size=(2, 4, 3)), "initial_cell": NUMBERS.normal(size=(2, 4))}
+    subject = Lstm(Request("lstm", "", {**config, "direction": "reverse"}, inputs, weights, "float64"))
+    assert (subject.module.hidden_size, subject.module.proj_size) == (4, 2)
+    assert subject().shape == (2, 4, 2)
+    assert all(np.array_equal(a, weights[n]) for n, a in subject.weights().items())
