@@ -32,11 +32,15 @@ Arrays = dict[str, Any]
 
 @dataclass(frozen=True)
 class OwnModule:
-    """One of PyTorch's modules: the subject that knows its layout, its config, and its inputs by canonical name."""
+    """One of PyTorch's modules: the subject that knows its layout, its config, and its inputs by canonical name.
+
+    `fitting` are inputs that it takes, where it does not take those of any number of axes.
+    """
 
     subject: type[TorchSubject]
     config: Callable[[Any], dict[str, Any]]
     inputs: Callable[[Any, Mapping[str, Any]], Arrays]
+    fitting: Callable[[Any], Mapping[str, NDArray[Any]]] = lambda module: {}
 
 
 def own(module: nn.Module) -> OwnModule | None:
@@ -163,8 +167,20 @@ _OWN: Mapping[type[nn.Module], OwnModule] = {
         LayerNorm, lambda module: {"axes": len(module.normalized_shape), "epsilon": module.eps}, _x
     ),
     nn.RMSNorm: OwnModule(torch_normalization.RMSNorm, torch_normalization.RMSNorm.read_config, _x),
+    **dict.fromkeys(
+        (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
+        OwnModule(
+            torch_normalization.BatchNorm,
+            torch_normalization.BatchNorm.read_config,
+            torch_normalization.channels_last,
+            torch_normalization.fitting,
+        ),
+    ),
     nn.GroupNorm: OwnModule(
-        torch_normalization.GroupNorm, torch_normalization.GroupNorm.read_config, torch_normalization.channels_last
+        torch_normalization.GroupNorm,
+        torch_normalization.GroupNorm.read_config,
+        torch_normalization.channels_last,
+        torch_normalization.fitting,
     ),
     **dict.fromkeys(
         (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
@@ -172,6 +188,7 @@ _OWN: Mapping[type[nn.Module], OwnModule] = {
             torch_normalization.InstanceNorm,
             torch_normalization.InstanceNorm.read_config,
             torch_normalization.channels_last,
+            torch_normalization.fitting,
         ),
     ),
     nn.Softmax: OwnModule(Softmax, _softmax, _x),
