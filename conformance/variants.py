@@ -18,6 +18,7 @@ _FORMS = {
     ("attention_qkv_packing", "per-head q|k|v"): ("", ":stored"),
     ("attention_qkv_packing", "per-feature q|k|v"): ("", ":stored"),
     ("conv_kernel_layout", "out,in,spatial"): ("", ":stored"),
+    ("conv_transpose_kernel_layout", "in,out,spatial"): ("", ":stored"),
     (PRECISION, "tf32"): ("", ":cut"),
     (PRECISION, "bfloat16"): ("", ":fused", ":operands"),
     (PRECISION, "float32"): (),  # its errors are not reproduced by casts: a float64 trace is judged as float32 instead
@@ -26,6 +27,8 @@ _FORMS = {
 
 # What a config entry that is true or false asks for.
 _ASKED = {
+    ("conv_transpose_padding", "same-upper"): "crop-upper",
+    ("conv_transpose_padding", "same-lower"): "crop-lower",
     ("pool_ceil_mode", False): "floor",
     ("pool_ceil_mode", True): "ceil",
     ("pool_count_include_pad", False): "exclude",
@@ -64,7 +67,7 @@ def asked(flow: Flow, step: str, convention: Convention) -> str:
 
 
 def _asked(keyword: str, value: Any) -> Any:
-    return _ASKED.get((keyword, value), value) if isinstance(value, bool) else value
+    return _ASKED.get((keyword, value), value) if isinstance(value, bool | str) else value
 
 
 def layer_at(flow: Flow, step: str) -> str:

@@ -424,6 +424,44 @@ def rounded_up(convention: Convention, value: str, text: str) -> bool:
     return same(np.stack([m.sum(1) / n for m, n in zip(made, counts, strict=True)], 1), v["output"])
 
 
+def transposed(choice: Mapping[str, Any], kernel: Any, **config: Any) -> dict[str, Any]:
+    return ran("conv_transpose2d", choice, config, {"x": normal(2, 4, 5, kernel.shape[3])}, {"kernel": kernel})
+
+
+def transposed_layout(convention: Convention, value: str, text: str) -> bool:
+    """As `kernel_layout`; what is written at each place is the whole kernel."""
+    kernel = normal(3, 3, 4, 2)
+    v = transposed(under(convention, value), kernel)
+    said = text.removeprefix("kernel[").removesuffix("]")
+    flipped = "*flipped space" in said
+    axes = said.replace("*flipped space", "height, width").replace("*space", "height, width").split(", ")
+    read = kernel.reshape([{"height": 3, "width": 3, "out": 4, "in": 2}[a] for a in axes])
+    read = read.transpose([axes.index(a) for a in ("height", "width", "out", "in")])
+    made = np.zeros(v["convolved"].shape)
+    for i, j in product(range(3), range(3)):
+        at = (2 - i, 2 - j) if flipped else (i, j)
+        made[:, i : i + 4, j : j + 5] += v["x"] @ read[at].T
+    return same(made, v["convolved"])
+
+
+def cropped(convention: Convention, value: str, text: str) -> bool:
+    """A kernel of three at a stride of two, of which "same" cuts one element off along each axis."""
+    v = transposed(under(convention, value), normal(3, 3, 4, 2), padding="same-upper", strides=2)
+    right = sides(text)[1]
+    index, zeros = right.removeprefix("full[").partition("]")[::2]
+    made = np.zeros(v["output"].shape)
+    height, width = v["convolved"].shape[1:3]
+    if zeros:
+        first, last = index.split(" : ")
+        kept = [slice(evaluated(first, crop=1), evaluated(last, crop=1, size=n)) for n in (height, width)]
+    else:
+        first = evaluated(index, p=0, crop=1)
+        kept = [slice(first, first + n) for n in (8, 10)]
+    part = v["convolved"][:, kept[0], kept[1]]
+    made[:, : part.shape[1], : part.shape[2]] = part
+    return same(made, v["output"])
+
+
 CHECKS: dict[str, Check] = {
     "attention.softmax-axis": softmax_axis,
     "attention.scale": step_of(attention),
@@ -468,6 +506,8 @@ CHECKS: dict[str, Check] = {
     "conv.same-padding": same_padding,
     "conv.groups": channel_groups,
     "conv.kernel-layout": kernel_layout,
+    "conv_transpose.kernel-layout": transposed_layout,
+    "conv_transpose.padding": cropped,
     "pool.padding-value": padded_around("max_pool2d"),
     "pool.padding-mode": padded_around("average_pool2d"),
     "pool.count-include-pad": counted,

@@ -41,11 +41,13 @@ class JaxAdapter(FrameworkAdapter):
         )
         from conformance_adapters.flax_bidirectional import SUBJECTS as BIDIRECTIONAL
         from conformance_adapters.flax_recurrent import SUBJECTS as RECURRENT
+        from conformance_adapters.flax_transposed import SUBJECTS as TRANSPOSED
 
         return (
             *jax_attention.SUBJECTS,
             *flax_layers.SUBJECTS,
             *flax_convolution.SUBJECTS,
+            *TRANSPOSED,
             *jax_activation.SUBJECTS,
             *flax_normalization.SUBJECTS,
             *flax_lstm.SUBJECTS,

@@ -33,6 +33,7 @@ from conformance_adapters.keras_pooling import SUBJECTS as POOLING
 from conformance_adapters.keras_recurrent import SUBJECTS as RECURRENT
 from conformance_adapters.keras_shape import SUBJECTS as SHAPE
 from conformance_adapters.keras_subject import KerasSubject, to_numpy
+from conformance_adapters.keras_transposed import SUBJECTS as TRANSPOSED
 from conformance_adapters.subject import FrameworkAdapter
 from conformance_adapters.tensorflow_modes import GRAPH, XLA, run_traced
 from conformance_adapters.torch_modes import COMPILE, run_compiled
@@ -57,6 +58,7 @@ SUBJECTS: tuple[type[KerasSubject], ...] = (
     *ACTIVATIONS,
     *RECURRENT,
     *CONVOLUTIONS,
+    *TRANSPOSED,
     *POOLING,
     *SHAPE,
 )

@@ -22,6 +22,7 @@ from conformance_adapters.keras_own_shape import own_shapes
 from conformance_adapters.keras_recurrent import GRU, LSTM, GRUResetBefore, SimpleRNN
 from conformance_adapters.keras_siblings import Attention, GeluActivation, SoftmaxActivation
 from conformance_adapters.keras_subject import KerasSubject, seen_as, to_numpy
+from conformance_adapters.keras_transposed import TRANSPOSED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -100,7 +101,7 @@ def activation_of(layer: Any) -> str | None:
     known = own(layer)
     if (
         known is None
-        or known.subject not in (Dense, Conv1D, Conv2D, Conv3D)
+        or known.subject not in (Dense, Conv1D, Conv2D, Conv3D, *TRANSPOSED.values())
         or layer.activation in (None, activations.linear)
     ):
         return None
@@ -176,6 +177,17 @@ def _convolution(layer: Any) -> dict[str, Any]:
         "padding": {"same": "same-upper"}.get(layer.padding, layer.padding),
         "dilation": list(layer.dilation_rate),
         "groups": layer.groups,
+    }
+
+
+def _transposed(layer: Any) -> dict[str, Any]:
+    name = f"keras.layers.{type(layer).__name__}"
+    _refuse(layer.data_format != "channels_last", f"{name} with channels first")
+    _refuse(layer.output_padding is not None, f"{name} with an output_padding of its own")
+    return {
+        "strides": list(layer.strides),
+        "padding": {"same": "same-upper"}.get(layer.padding, layer.padding),
+        "dilation": list(layer.dilation_rate),
     }
 
 
@@ -271,6 +283,9 @@ def _layers() -> Mapping[type, OwnLayer]:
         layers.Conv1D: OwnLayer(Conv1D, _convolution, _x),
         layers.Conv2D: OwnLayer(Conv2D, _convolution, _x),
         layers.Conv3D: OwnLayer(Conv3D, _convolution, _x),
+        layers.Conv1DTranspose: OwnLayer(TRANSPOSED[1], _transposed, _x),
+        layers.Conv2DTranspose: OwnLayer(TRANSPOSED[2], _transposed, _x),
+        layers.Conv3DTranspose: OwnLayer(TRANSPOSED[3], _transposed, _x),
         **{kind: OwnLayer(subject, config, _x) for kind, (subject, config) in own_pools().items()},
         **{kind: OwnLayer(*known) for kind, known in own_shapes(_x).items()},
         layers.LSTM: OwnLayer(LSTM, _recurrent, _states),

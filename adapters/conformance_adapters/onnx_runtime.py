@@ -148,6 +148,7 @@ class OnnxRuntimeAdapter(FrameworkAdapter):
         from conformance_adapters.onnx_recurrent import SUBJECTS as RECURRENT
         from conformance_adapters.onnx_rotary import SUBJECTS as ROTARY
         from conformance_adapters.onnx_shape import SUBJECTS as SHAPE
+        from conformance_adapters.onnx_transposed import SUBJECTS as TRANSPOSED
 
         return (
             *SUBJECTS,
@@ -161,6 +162,7 @@ class OnnxRuntimeAdapter(FrameworkAdapter):
             *ACTIVATIONS,
             *RECURRENT,
             *CONVOLUTIONS,
+            *TRANSPOSED,
             *POOLING,
             *SHAPE,
         )

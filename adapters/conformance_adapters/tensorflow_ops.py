@@ -22,6 +22,7 @@ from conformance_adapters.tensorflow_pooling import SUBJECTS as POOLING
 from conformance_adapters.tensorflow_shape import SUBJECTS as SHAPE
 from conformance_adapters.tensorflow_subject import TensorFlowSubject
 from conformance_adapters.tensorflow_tape import record, to_numpy
+from conformance_adapters.tensorflow_transposed import SUBJECTS as TRANSPOSED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -169,6 +170,7 @@ class TensorFlowAdapter(FrameworkAdapter):
         LayerNorm,
         *NORMALIZATION,
         *CONVOLUTIONS,
+        *TRANSPOSED,
         *POOLING,
         *SHAPE,
         BlockLSTM,
@@ -218,6 +220,7 @@ class TensorFlowAdapter(FrameworkAdapter):
 _NOT_OFFERED = re.compile(
     r"Value for attr '\w+' of \w+ is not in the list of allowed values: [\w, ]+"
     r"|CPU implementation of \w+ currently only supports [\w ]+"
+    r"|Current CPU implementations do not yet support [\w ]+"
 )
 _NOT_COMPILED = re.compile(r"Detected unsupported operations when trying to compile graph .*?: (.*?) ?\{\{", re.DOTALL)
 

@@ -144,6 +144,7 @@ class TorchAdapter(FrameworkAdapter):
         from conformance_adapters.torch_pooling import SUBJECTS as POOLING
         from conformance_adapters.torch_recurrent import SUBJECTS as RECURRENT
         from conformance_adapters.torch_shape import SUBJECTS as SHAPE
+        from conformance_adapters.torch_transposed import SUBJECTS as TRANSPOSED
 
         return (
             *SUBJECTS,
@@ -155,6 +156,7 @@ class TorchAdapter(FrameworkAdapter):
             *ACTIVATIONS,
             *RECURRENT,
             *CONVOLUTIONS,
+            *TRANSPOSED,
             *POOLING,
             *SHAPE,
         )

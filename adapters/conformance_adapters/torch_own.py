@@ -23,6 +23,7 @@ from conformance_adapters.torch_own_pooling import own_pools
 from conformance_adapters.torch_own_shape import own_shapes
 from conformance_adapters.torch_recurrent import Gru, Lstm, Rnn
 from conformance_adapters.torch_subject import TorchSubject
+from conformance_adapters.torch_transposed import TRANSPOSED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,6 +100,18 @@ def _convolution(module: Any) -> dict[str, Any]:
         "padding": named[padding] if isinstance(padding, str) else [[p, p] for p in padding],
         "dilation": list(module.dilation),
         "groups": module.groups,
+    }
+
+
+def _transposed(module: Any) -> dict[str, Any]:
+    name = f"torch.nn.{type(module).__name__}"
+    _refuse(module.padding_mode != "zeros", f"{name} with padding_mode={module.padding_mode!r}")
+    _refuse(module.groups != 1, f"{name} of {module.groups} groups")
+    return {
+        "strides": list(module.stride),
+        "padding": [[p, p] for p in module.padding],
+        "output_padding": list(module.output_padding),
+        "dilation": list(module.dilation),
     }
 
 
@@ -197,6 +210,9 @@ _OWN: Mapping[type[nn.Module], OwnModule] = {
     nn.Conv1d: OwnModule(Conv1d, _convolution, _channels_last),
     nn.Conv2d: OwnModule(Conv2d, _convolution, _channels_last),
     nn.Conv3d: OwnModule(Conv3d, _convolution, _channels_last),
+    nn.ConvTranspose1d: OwnModule(TRANSPOSED[1], _transposed, _channels_last),
+    nn.ConvTranspose2d: OwnModule(TRANSPOSED[2], _transposed, _channels_last),
+    nn.ConvTranspose3d: OwnModule(TRANSPOSED[3], _transposed, _channels_last),
     nn.LSTM: OwnModule(Lstm, _recurrent, _states),
     nn.GRU: OwnModule(Gru, _recurrent, _states),
     nn.RNN: OwnModule(Rnn, _recurrent, _states),

@@ -62,6 +62,28 @@ def convolution_pads(request: Request) -> Pairs:
     return margins(config["padding"], request.inputs["x"].shape[1:-1], window, strides, dilation)
 
 
+def transposed_crops(request: Request) -> Pairs:
+    """How much a transposed convolution cuts off before and after each axis, `output_padding` apart: what the
+    convolution that it transposes pads. Less than none is put back."""
+    axes, config = spaces(request), request.config
+    strides, dilation = (per_axis(config[n], axes) for n in ("strides", "dilation"))
+    padding = config["padding"]
+    if padding not in NAMED:
+        return ((0, 0),) * axes if padding == "valid" else tuple((int(a), int(b)) for a, b in padding)
+    made = []
+    for window, stride, apart in zip(request.weights["kernel"].shape[:axes], strides, dilation, strict=True):
+        total = apart * (window - 1) + 1 - stride
+        less, more = total // 2, total - total // 2
+        made.append((0, total) if total < 0 else (less, more) if padding == "same-upper" else (more, less))
+    return tuple(made)
+
+
+def whole_crops(request: Request) -> Pairs:
+    """`transposed_crops` with the `output_padding` that is not cut off."""
+    more = per_axis(request.config["output_padding"], spaces(request))
+    return tuple((a, b - n) for (a, b), n in zip(transposed_crops(request), more, strict=True))
+
+
 def pad_pairs(request: Request) -> Pairs:
     """What a `pad` puts before and after each axis: one number for all sides, or a pair for each axis."""
     padding = request.config["padding"]

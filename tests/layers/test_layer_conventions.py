@@ -99,6 +99,13 @@ CASES = {
         for axes in (1, 2, 3)
     },
     **{
+        f"conv_transpose{axes}d": [
+            ({"x": drawn(0, 2, *(4, 3, 5)[:axes], 2)}, {"kernel": drawn(1, *(3, 3, 3)[:axes], 4, 2)},
+             {"padding": "same-upper", "strides": 2})
+        ]
+        for axes in (1, 2, 3)
+    },
+    **{
         f"{kind}_pool{axes}d": [({"x": drawn(0, 2, *(6, 6, 4)[:axes], 3) - 2}, {}, config) for config in POOLS]
         for kind in ("max", "average") for axes in (1, 2, 3)
     },
@@ -187,12 +194,14 @@ NAMED_IN_CONFIG = {
     "rope_pairing": "pairing",
     "conv_padding": "padding",
     "conv_same_padding": "padding",
+    "conv_transpose_padding": "padding",
     "pool_ceil_mode": "ceil_mode",
     "pad_mode": "mode",
     "pixel_shuffle_mode": "mode",
     "pool_count_include_pad": "count_include_pad",
 }
-SAID = {  # what a config entry that is true or false is called
+SAID = {  # what a config entry is called where the convention has another word
+    ("conv_transpose_padding", "same-upper"): "crop-upper",
     ("pool_ceil_mode", False): "floor",
     ("pool_count_include_pad", False): "exclude",
 }
@@ -212,4 +221,5 @@ def test_the_configs_own_value_said_aloud_changes_nothing(layer, keyword):
         full = get_layer(layer).complete(case[2])
         full |= full.get("rotary") or {}
         own = CONFIG if keyword == "norm_axes" else full.get(NAMED_IN_CONFIG[keyword], CONFIG)
-        assert changed(layer, case, {keyword: SAID[keyword, own] if isinstance(own, bool) else own}) is None
+        said = SAID.get((keyword, own), own) if isinstance(own, bool | str) else own
+        assert changed(layer, case, {keyword: said}) is None

@@ -31,6 +31,7 @@ import score_faults
 import shape_layers
 import tensorflow_clean
 import tensorflow_faults
+import transposed_layers
 import weight_faults
 from clean import Clean
 from planted import Planted
@@ -49,6 +50,7 @@ FAULTS: list[Planted] = [
     *convolution_layers.FAULTS,
     *lstm_layers.FAULTS,
     *pooling_layers.FAULTS,
+    *transposed_layers.FAULTS,
     *shape_layers.FAULTS,
     *gru_layers.FAULTS,
     *jax_faults.FAULTS,
@@ -68,6 +70,7 @@ CLEAN: list[Clean] = [
     *convolution_layers.CLEAN,
     *lstm_layers.CLEAN,
     *pooling_layers.CLEAN,
+    *transposed_layers.CLEAN,
     *shape_layers.CLEAN,
     *gru_layers.CLEAN,
     *jax_clean.CLEAN,
