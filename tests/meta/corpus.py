@@ -20,6 +20,7 @@ import lstm_layers
 import many_faults
 import mask_faults
 import norm_layers
+import normalization_layers
 import numpy_clean
 import numpy_faults
 import onnx_clean
@@ -45,6 +46,7 @@ FAULTS: list[Planted] = [
     *weight_faults.CORPUS,
     *dot_product_faults.CORPUS,
     *norm_layers.FAULTS,
+    *normalization_layers.FAULTS,
     *other_layers.FAULTS,
     *activation_layers.FAULTS,
     *convolution_layers.FAULTS,
@@ -65,6 +67,7 @@ CLEAN: list[Clean] = [
     *clean_weights.CLEAN,
     *clean_numbers.CLEAN,
     *norm_layers.CLEAN,
+    *normalization_layers.CLEAN,
     *other_layers.CLEAN,
     *activation_layers.CLEAN,
     *convolution_layers.CLEAN,
