@@ -76,8 +76,7 @@ class Convention:
         """
         own = self.formula(layer)
         here = self._formula_under(value, layer)
-        named = any(v.value == canonical and v.formulas for v in self.variants)
-        there = own if "{canonical}" in own and not named else self._formula_under(canonical, layer)
+        there = own if "{canonical}" in own else self._formula_under(canonical, layer)
         return (
             here.replace("{value}", value).replace("{canonical}", value if here == own else canonical),
             there.replace("{value}", canonical).replace("{canonical}", canonical),

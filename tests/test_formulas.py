@@ -23,6 +23,7 @@ NUMBERS = {"attention.scale": "0.05", "rope.base": "500000.0", "lstm.forget-bias
 NUMBERS |= {"leaky_relu.slope": "0.3", "elu.alpha": "0.5"}
 ASKED = {"norm.epsilon": "0.02", "norm.axes": "1"}  # what the flows below ask for, where the canonical is `<config>`
 ASKED |= {"leaky_relu.slope": "0.01", "elu.alpha": "1.0", "pad.mode": "constant"}
+ASKED |= {"conv.padding": "valid", "transformer.norm-position": "post"}
 WORDS = {
     "attention.scores-layout", "attention.weights-averaging", "attention.key-dim",  # axes, and sizes
     "lstm.peephole", "rnn.direction", "rnn.bidirectional-merge", "rnn.layout",  # not in the oracle
@@ -51,7 +52,7 @@ def ran(
     weights: Any = {},  # noqa: B006
 ) -> dict[str, Any]:
     """Everything by name: config, inputs, weights, and the steps under `conventions`."""
-    flow = Flow.bind(get_layer(layer), config, inputs, weights)
+    flow = Flow.bind(get_layer(layer, config), config, inputs, weights)
     with np.errstate(all="ignore"):
         return {**flow.values, **{step.name: np.asarray(v) for step, v in flow.run(None, conventions)}}
 
@@ -350,11 +351,24 @@ def flip(convention: Convention, value: str, text: str) -> bool:
 
 
 def padding(convention: Convention, value: str, text: str) -> bool:
-    asked = value == convention.canonical  # whatever the config has
-    v = convolution({convention.keyword: value}, normal(6, 6, 3, 2), padding=[[1, 2], [1, 2]] if asked else "valid")
+    v = convolution(under(convention, value), normal(6, 6, 3, 2), padding="valid")
     total = 7 - (7 - 6 + 1) if value.startswith("same") else 0
-    pair = evaluated(sides(text)[1].replace(convention.canonical, "1, 2"), total=total, extent=6)
+    pair = evaluated(sides(text)[1], total=total, extent=6)
     return same(np.pad(v["x"], [(0, 0), pair, pair, (0, 0)]), v["padded"])
+
+
+def norm_position(convention: Convention, value: str, text: str) -> bool:
+    width = 4
+    kernels = {f"self_attention.{part}_kernel": normal(width, width) for part in ("query", "key", "value", "output")}
+    weights = {**kernels, "feed_forward.expand_kernel": normal(width, 6), "feed_forward.output_kernel": normal(6, width)}
+    scale, x = normal(width), normal(2, 3, width)
+    weights["norm1.scale"] = scale
+    v = ran("transformer_encoder_layer", under(convention, value), {}, {"x": x}, weights)
+
+    def norm1(x: Any) -> Any:
+        return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) * scale
+
+    return same(evaluated(sides(text)[1], x=x, norm1=norm1), v["self_attention.input"])
 
 
 def same_padding(convention: Convention, value: str, text: str) -> bool:
@@ -502,6 +516,7 @@ CHECKS: dict[str, Check] = {
     "linear.kernel-orientation": orientation,
     "arithmetic.precision": precision,
     "conv.flip": flip,
+    "transformer.norm-position": norm_position,
     "conv.padding": padding,
     "conv.same-padding": same_padding,
     "conv.groups": channel_groups,

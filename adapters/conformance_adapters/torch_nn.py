@@ -16,6 +16,7 @@ import numpy as np
 from conformance.adapter import EAGER
 from conformance.errors import Unsupported
 from conformance.layout import Parameter
+from conformance_adapters.exporting import TorchExporting
 from conformance_adapters.subject import FrameworkAdapter, Subject
 from conformance_adapters.torch_modes import COMPILE, ONNX, run_compiled, run_exported
 from conformance_adapters.torch_source import TorchSource
@@ -126,7 +127,7 @@ class Gelu(TorchSubject):
         return self.module(self.inputs["x"])
 
 
-class TorchAdapter(FrameworkAdapter):
+class TorchAdapter(TorchExporting, FrameworkAdapter):
     """PyTorch on the CPU."""
 
     name = "torch"
@@ -140,10 +141,12 @@ class TorchAdapter(FrameworkAdapter):
         from conformance_adapters.torch_activation import SUBJECTS as ACTIVATIONS
         from conformance_adapters.torch_attention import SUBJECTS
         from conformance_adapters.torch_convolution import SUBJECTS as CONVOLUTIONS
+        from conformance_adapters.torch_depthwise import SUBJECTS as DEPTHWISE
         from conformance_adapters.torch_normalization import SUBJECTS as NORMALIZATION
         from conformance_adapters.torch_pooling import SUBJECTS as POOLING
         from conformance_adapters.torch_recurrent import SUBJECTS as RECURRENT
         from conformance_adapters.torch_shape import SUBJECTS as SHAPE
+        from conformance_adapters.torch_transformer import SUBJECTS as TRANSFORMER
         from conformance_adapters.torch_transposed import SUBJECTS as TRANSPOSED
 
         return (
@@ -156,8 +159,10 @@ class TorchAdapter(FrameworkAdapter):
             *ACTIVATIONS,
             *RECURRENT,
             *CONVOLUTIONS,
+            *DEPTHWISE,
             *TRANSPOSED,
             *POOLING,
+            *TRANSFORMER,
             *SHAPE,
         )
 

@@ -21,6 +21,7 @@ from conformance_adapters.torch_nn import Gelu, LayerNorm, Linear, Softmax
 from conformance_adapters.torch_own_activation import own_activations
 from conformance_adapters.torch_own_pooling import own_pools
 from conformance_adapters.torch_own_shape import own_shapes
+from conformance_adapters.torch_own_transformer import own_transformers
 from conformance_adapters.torch_recurrent import Gru, Lstm, Rnn
 from conformance_adapters.torch_subject import TorchSubject
 from conformance_adapters.torch_transposed import TRANSPOSED
@@ -66,6 +67,16 @@ def held(module: nn.Module) -> dict[str, NDArray[Any]]:
     subject.module, subject.config = module, known.config(module)
     arrays = {n: to_numpy(p).astype("float64") for n, p in module.state_dict().items()}
     return layout.read(subject.layouts(), arrays)
+
+
+def written(module: nn.Module) -> dict[str, NDArray[Any]]:
+    """The parameters of `module`, written anew from the canonical weights in it. Raises Unsupported."""
+    from conformance import layout
+
+    known = _OWN[type(module)]
+    subject = known.subject.__new__(known.subject)
+    subject.module, subject.config = module, known.config(module)
+    return layout.write(subject.layouts(), held(module))
 
 
 def captured(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arrays:
@@ -175,6 +186,7 @@ def _attended(module: Any, given: Mapping[str, Any]) -> Arrays:
 
 
 _OWN: Mapping[type[nn.Module], OwnModule] = {
+    **{kind: OwnModule(*parts) for kind, parts in own_transformers(_attended).items()},
     nn.Linear: OwnModule(Linear, lambda module: {}, _x),
     nn.LayerNorm: OwnModule(
         LayerNorm, lambda module: {"axes": len(module.normalized_shape), "epsilon": module.eps}, _x

@@ -52,6 +52,7 @@ _FAMILIES = {
     "conv1d": "convolution",
     "conv2d": "convolution",
     "conv3d": "convolution",
+    "depthwise_conv2d": "depthwise_convolution",
     "conv_transpose1d": "transposed_convolution",
     "conv_transpose2d": "transposed_convolution",
     "conv_transpose3d": "transposed_convolution",
@@ -64,6 +65,9 @@ _FAMILIES = {
     "global_average_pool": "pooling",
     "global_max_pool": "pooling",
     "adaptive_average_pool2d": "pooling",
+    "feed_forward": "feed_forward",
+    "transformer_encoder_layer": "transformer",
+    "transformer_decoder_layer": "transformer",
     "sequential": "sequential",
 }
 
@@ -84,7 +88,8 @@ def get_layer(name: str, config: Mapping[str, Any] | None = None) -> Layer:
             f"unknown layer {name!r}{nearest(name, _FAMILIES)}; `conformance list layers` has them all"
         )
     module = import_module(f"conformance.layers.{family}")
-    layer: Layer = module.make(config or {}) if name == "sequential" else module.LAYERS[name]
+    makes = getattr(module, "MAKES", {})
+    layer: Layer = makes[name](config or {}) if name in makes else module.LAYERS[name]
     if layer.scan is not None and (config or {}).get(layer.scan.reversed_by) == "bidirectional":
         from conformance.layers.bidirectional import in_both_directions
 

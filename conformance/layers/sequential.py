@@ -58,3 +58,6 @@ def make(config: Mapping[str, Any]) -> Layer:
         steps=steps,
         falls_back=falls_back,
     )
+
+
+MAKES = {"sequential": make}
