@@ -163,6 +163,19 @@ def diff(options: argparse.Namespace) -> int:
     return found.exit_code
 
 
+def export(options: argparse.Namespace) -> int:
+    """Convert weights, and show what became of each layer."""
+    from rich.console import Console
+
+    from conformance.export_table import show
+    from conformance.isolation import exported
+
+    asked = {"layers": options.layer, "to": options.to, "config": _configs(options.config)}
+    found = exported(options.source, str(options.output), asked)
+    show(found, Console())
+    return found.exit_code
+
+
 def _told(
     result: Run | Difference, options: argparse.Namespace, files: dict[str, Path], command: list[str] | None = None
 ) -> None:
@@ -281,6 +294,16 @@ def _setting(text: str) -> tuple[str, Any]:
         return name, tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return name, value
+
+
+def _configs(texts: list[str]) -> dict[str, dict[str, Any]]:
+    """`heads=8` of every layer, `encoder.attention.heads=8` of one: by its path, and by `""`."""
+    made: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        name, value = _setting(text)
+        path, _, option = name.rpartition(".")
+        made.setdefault(path or ("." if name.startswith(".") else ""), {})[option] = value
+    return made
 
 
 def _exit_code(result: Run, named: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""A check or diff in a process of its own: frameworks, and the user's code, are not in the command's own process.
+"""A check, diff or export in a process of its own: frameworks, and the user's code, are not in the command's own.
 
 What it prints goes to standard error, and its end is no more than a crashed case.
 """
@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conformance.difference import Difference
 from conformance.errors import ConformanceError
 from conformance.result import Case, Run
+
+if TYPE_CHECKING:
+    from conformance.exporting import Export
 
 
 def checked(subject: str, layer: str | None, options: Mapping[str, Any]) -> Run:
@@ -73,3 +76,24 @@ def _differed(a: str, b: str, options: dict[str, Any]) -> Difference:
 
     with Progress("comparing"):
         return diff(a, b, **options)
+
+
+def exported(source: str, output: str, options: Mapping[str, Any]) -> Export:
+    """`export` of a file. Raises what it raises; ConformanceError where the process dies."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(_exported, source, output, dict(options)).result()
+        except BrokenProcessPool:
+            raise ConformanceError(
+                f"the process that read {source} died: what it said last is on standard error"
+            ) from None
+
+
+def _exported(source: str, output: str, options: dict[str, Any]) -> Export:
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    from conformance.exporting import export
+    from conformance.progress import Progress
+
+    with Progress(f"converting {source}") as progress:
+        return export(source, output, **options, progress=progress.of)

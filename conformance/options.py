@@ -137,6 +137,46 @@ def parser() -> argparse.ArgumentParser:
     diff.add_argument("--dtype", metavar="DTYPE", help="float64, float32, bfloat16 or float16 (each model's own)")
     _files(diff)
 
+    export = _command(
+        added,
+        "export",
+        commands.export,
+        "Convert weights from one framework's layout to the canonical one or another framework's, and prove it.",
+    )
+    export.epilog = (
+        "Exit code: 0 where every layer that is known computes the same with its weights, 1 where one does not, 2 for "
+        "bad usage or input."
+    )
+    export.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a file that ends in .pt, .pth, .safetensors, .keras, .onnx or .mat",
+    )
+    export.add_argument(
+        "--layer",
+        metavar="LAYER",
+        help="only this layer, by its path in the model or its canonical name; PATH=NAME says which layer is at a path "
+        "(repeatable)",
+        **many,
+    )
+    export.add_argument(
+        "--to", metavar="FRAMEWORK", help="the layout: torch, keras, flax, onnx or matlab (the canonical one)"
+    )
+    export.add_argument(
+        "--config",
+        metavar="K=V",
+        help="config that a file of weights does not hold, heads=8, or of one layer PATH.heads=8 (repeatable)",
+        **many,
+    )
+    export.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help="the file to write: .safetensors; .pt with --to torch, .mat with --to matlab",
+    )
+
     init = _command(
         added, "init", commands.init, "Write a first conformance.toml, with the models that are in the folder."
     )

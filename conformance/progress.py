@@ -33,8 +33,11 @@ class Progress:
 
     def step(self, case: Case, number: int, total: int) -> None:
         """Show that `case` is done, the `number`th of `total`."""
-        said = f"{case.adapter}: {case.fixture or case.subject}"[:40]
-        self._bar.update(self._task, completed=number, total=total, description=said)
+        self.of(f"{case.adapter}: {case.fixture or case.subject}", number, total)
+
+    def of(self, said: str, number: int, total: int) -> None:
+        """Show that what is called `said` is done, the `number`th of `total`."""
+        self._bar.update(self._task, completed=number, total=total, description=said[:40])
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()

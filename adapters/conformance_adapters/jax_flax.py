@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from conformance.adapter import EAGER
+from conformance_adapters.exporting import FlaxExporting
 from conformance_adapters.jax_cache import keep_compiled
 from conformance_adapters.jax_modes import JIT, run_jitted
 from conformance_adapters.subject import FrameworkAdapter, Subject
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from conformance.trace import Entry, Request
 
 
-class JaxAdapter(FrameworkAdapter):
+class JaxAdapter(FlaxExporting, FrameworkAdapter):
     """JAX's own functions, and the modules of flax.nnx and flax.linen."""
 
     name = "jax"

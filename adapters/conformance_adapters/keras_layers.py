@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from conformance.adapter import EAGER
 from conformance.errors import ConformanceError, Unsupported
+from conformance_adapters.exporting import KerasExporting
 from conformance_adapters.jax_cache import keep_compiled
 from conformance_adapters.jax_modes import JIT
 from conformance_adapters.keras_activation import SUBJECTS as ACTIVATIONS
@@ -64,7 +65,7 @@ SUBJECTS: tuple[type[KerasSubject], ...] = (
 )
 
 
-class KerasAdapter(FrameworkAdapter):
+class KerasAdapter(KerasExporting, FrameworkAdapter):
     """Keras on `backend`."""
 
     backend: ClassVar[str]

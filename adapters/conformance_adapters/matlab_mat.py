@@ -21,6 +21,7 @@ import numpy as np
 from conformance.errors import ConformanceError, Unsupported
 from conformance.layout import Parameter
 from conformance.trace import Entry, Request, Trace
+from conformance_adapters.exporting import MatlabExporting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -245,7 +246,7 @@ def to_canonical(array: NDArray[Any], layer: str, like: tuple[int, ...]) -> NDAr
     return np.ascontiguousarray(np.transpose(array, (1, 2, 0)))
 
 
-class MatlabAdapter:
+class MatlabAdapter(MatlabExporting):
     """Reads recordings that MATLAB or Octave made; they cannot be run again."""
 
     name = "matlab"

@@ -12,6 +12,7 @@ import numpy as np
 from conformance.adapter import EAGER
 from conformance.errors import Unsupported
 from conformance.layout import Parameter
+from conformance_adapters.exporting import OnnxExporting
 from conformance_adapters.onnx_graph import LEVELS
 from conformance_adapters.onnx_subject import OnnxSubject
 from conformance_adapters.subject import FrameworkAdapter, Subject
@@ -128,7 +129,7 @@ class Gelu(OnnxSubject):
         return self.graph.add("Gelu", self.input("x"), name="output", **form)
 
 
-class OnnxRuntimeAdapter(FrameworkAdapter):
+class OnnxRuntimeAdapter(OnnxExporting, FrameworkAdapter):
     """ONNX Runtime's CPU provider. It has next to no kernels for bfloat16, and its Python API none of its values."""
 
     name = "onnxruntime"

@@ -1,0 +1,210 @@
+"""What `export` needs of each framework's adapter: its parameters as it has them itself, both ways.
+
+Every parameter is read off the framework's own object, built from canonical weights, and is put into one to be read
+back. No framework is imported here before its adapter is started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conformance.errors import ConformanceError
+from conformance_adapters.subject import FrameworkAdapter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from conformance.conversion import Held, Settled
+    from conformance.trace import Request
+
+Arrays = Mapping[str, "NDArray[Any]"]
+
+
+class Exporting(FrameworkAdapter):
+    """An adapter made of subjects, whose parameters have a layout of their own."""
+
+    layout_name: str
+    layout_runs = True
+
+    def layout_subjects(self, request: Request) -> Sequence[str]:
+        """Those that may hold the weights of `request`, the likeliest first."""
+        return self.subjects(request)
+
+    def stored(self, request: Request) -> dict[str, NDArray[Any]]:
+        """The parameters of the subject that `request` names; none where it holds none."""
+        return self.parameters_of(self.build(request))
+
+    def restored(self, request: Request, arrays: Arrays) -> dict[str, NDArray[Any]]:
+        """The canonical weights of such a subject with the parameters `arrays`. Raises ConformanceError."""
+        subject = self.build(request)
+        own = {n: a.shape for n, a in self.parameters_of(subject).items()}
+        given = {n: np.shape(a) for n, a in arrays.items()}
+        if own != given:
+            raise ConformanceError(f"{request.subject} has the parameters {_told(own)}, not {_told(given)}")
+        return self.with_parameters(subject, arrays) if own else {}
+
+    def parameters_of(self, subject: Any) -> dict[str, NDArray[Any]]:
+        """The parameters of `subject`, by the framework's names."""
+        raise NotImplementedError
+
+    def with_parameters(self, subject: Any, arrays: Arrays) -> dict[str, NDArray[Any]]:
+        """The canonical weights of `subject`, once it has these parameters."""
+        raise NotImplementedError
+
+
+def _told(shapes: Mapping[str, Sequence[int]]) -> str:
+    return ", ".join(f"{n} {'x'.join(map(str, s))}" for n, s in sorted(shapes.items())) or "none"
+
+
+class TorchExporting(Exporting):
+    """State dicts of PyTorch."""
+
+    layout_name = "torch"
+
+    def parameters_of(self, subject: Any) -> dict[str, NDArray[Any]]:
+        """The state of its module."""
+        from conformance_adapters.torch_tape import to_numpy
+
+        return {n: to_numpy(t) for n, t in subject.module.state_dict().items()}
+
+    def with_parameters(self, subject: Any, arrays: Arrays) -> dict[str, NDArray[Any]]:
+        """What its module holds then."""
+        from conformance_adapters.torch_state import tensor_of
+
+        subject.module.load_state_dict({n: tensor_of(a) for n, a in arrays.items()})
+        weights: dict[str, NDArray[Any]] = subject.weights()
+        return weights
+
+    def holds_weights(self, path: Path) -> bool:
+        """A state dict, or a safetensors file that does not say what it holds."""
+        return path.suffix.lower() in (".pt", ".pth", ".safetensors")
+
+    def weights_in(self, path: Path, settled: Settled) -> Iterable[Held]:
+        """Its layers, told by names and shapes."""
+        from conformance_adapters.torch_export import weights_in
+
+        return weights_in(path, settled)
+
+    def writes_weights(self, path: Path) -> bool:
+        """A state dict."""
+        return path.suffix.lower() in (".pt", ".pth")
+
+    def write_weights(self, path: Path, arrays: Arrays, suffix: str) -> None:
+        """As torch.save writes it."""
+        from conformance_adapters.torch_state import write_state
+
+        write_state(path, arrays)
+
+
+class KerasExporting(Exporting):
+    """Keras's variables, by their path below the layer."""
+
+    layout_name = "keras"
+
+    def parameters_of(self, subject: Any) -> dict[str, NDArray[Any]]:
+        """The variables of its layer."""
+        from conformance_adapters.keras_subject import below, to_numpy
+
+        layer = subject.instance
+        return {} if layer is None else {below(layer, v): to_numpy(v.value) for v in layer.weights}
+
+    def with_parameters(self, subject: Any, arrays: Arrays) -> dict[str, NDArray[Any]]:
+        """What its layer holds then."""
+        from conformance_adapters.keras_subject import below
+
+        for variable in subject.instance.weights:
+            variable.assign(arrays[below(subject.instance, variable)])
+        weights: dict[str, NDArray[Any]] = subject.weights()
+        return weights
+
+
+class FlaxExporting(Exporting):
+    """Flax's parameters, by their path."""
+
+    layout_name = "flax"
+
+    def parameters_of(self, subject: Any) -> dict[str, NDArray[Any]]:
+        """Those of a module; a function of JAX has none."""
+        from conformance_adapters.jax_subject import FlaxSubject
+        from conformance_adapters.jax_tape import to_numpy
+
+        return {n: to_numpy(p) for n, p in subject.parameters().items()} if isinstance(subject, FlaxSubject) else {}
+
+    def with_parameters(self, subject: Any, arrays: Arrays) -> dict[str, NDArray[Any]]:
+        """What its module holds then."""
+        subject.load({n: subject.array(np.asarray(a, np.float64)) for n, a in arrays.items()})
+        weights: dict[str, NDArray[Any]] = subject.weights()
+        return weights
+
+
+class OnnxExporting(Exporting):
+    """The initializers of an operator's graph."""
+
+    layout_name = "onnx"
+
+    def parameters_of(self, subject: Any) -> dict[str, NDArray[Any]]:
+        """Those initializers that hold weights: the graph's own constants are none."""
+        from onnx import numpy_helper
+
+        names = {p.name for p in subject.layouts()}
+        return {i.name: numpy_helper.to_array(i) for i in subject.plain.graph.initializer if i.name in names}
+
+    def with_parameters(self, subject: Any, arrays: Arrays) -> dict[str, NDArray[Any]]:
+        """What its graph holds then."""
+        from onnx import numpy_helper
+
+        for initializer in subject.plain.graph.initializer:
+            if initializer.name in arrays:
+                array = np.ascontiguousarray(arrays[initializer.name])
+                initializer.CopyFrom(numpy_helper.from_array(array, initializer.name))
+        weights: dict[str, NDArray[Any]] = subject.weights()
+        return weights
+
+
+class MatlabExporting:
+    """Properties of MATLAB's layers. MATLAB itself is not run."""
+
+    layout_name = "matlab"
+    layout_runs = False
+
+    def layout_subjects(self, request: Request) -> Sequence[str]:
+        """MATLAB's own layer. Raises Unsupported where it has none."""
+        from conformance_adapters.matlab_export import layout_subjects
+
+        return layout_subjects(request)
+
+    def stored(self, request: Request) -> dict[str, NDArray[Any]]:
+        """The learnable parameters, and options, by MATLAB's property names."""
+        from conformance_adapters.matlab_export import stored
+
+        return stored(request)
+
+    def restored(self, request: Request, arrays: Arrays) -> dict[str, NDArray[Any]]:
+        """The canonical weights of such properties. Raises ConformanceError."""
+        from conformance_adapters.matlab_mat import canonical_weights
+
+        return canonical_weights(request.layer, request.config, arrays, request.subject)
+
+    def holds_weights(self, path: Path) -> bool:
+        """A `.mat` file."""
+        return path.suffix.lower() == ".mat"
+
+    def weights_in(self, path: Path, settled: Settled) -> Iterable[Held]:
+        """The layers in it."""
+        from conformance_adapters.matlab_export import weights_in
+
+        return weights_in(path, settled)
+
+    def writes_weights(self, path: Path) -> bool:
+        """A `.mat` file."""
+        return path.suffix.lower() == ".mat"
+
+    def write_weights(self, path: Path, arrays: Arrays, suffix: str) -> None:
+        """A file of version 5, a struct for each layer."""
+        from conformance_adapters.matlab_export import write_weights
+
+        write_weights(path, arrays)

@@ -1,0 +1,522 @@
+"""Weights from one layout to another: `export`.
+
+Every layer of the source is one that can be run, or canonical weights that can. Its weights go through the layouts that
+adapters declare; what came out is proved by running the source's layer and the target's on the same inputs, each
+against the oracle with the weights that are written.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conformance import sizes
+from conformance.adapter import Adapter, adapter_names, load, missing
+from conformance.atomic import replacing
+from conformance.checking import Checked, as_numpy, own_inputs
+from conformance.conversion import Held, OwnLayout, Settled, WeightFiles, WeightWriter
+from conformance.errors import ConformanceError, Unsupported
+from conformance.flow import Flow
+from conformance.judge import judge
+from conformance.layer import nearest
+from conformance.layers import get_layer, layer_names
+from conformance.loading import opened
+from conformance.precision import precision
+from conformance.subject import Call, Own, Part
+from conformance.trace import Request
+from conformance.weight_file import CANONICAL, Described, Origin, WeightFile, read_weight_file, write_weight_file
+from conformance.worker import failure, work
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from conformance.result import Case
+
+Progress = Callable[[str, int, int], None]
+Arrays = Mapping[str, "NDArray[Any]"]
+
+FAILED = ("diverges", "crashed", "timeout", "error", "unsupported", "unavailable")
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A layer that was run with the weights: whose, and how it compares with the oracle. `ratio` is the greatest error
+    as a part of its tolerance."""
+
+    subject: str
+    status: str
+    ratio: float | None = None
+    message: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it does not compute what the oracle does with these weights."""
+        return self.status in FAILED
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one layer of the source, or of arrays in it that are of no known layer.
+
+    `weights` are the shapes of its canonical weights. `reason` says why it is not in the output; None: it is.
+    """
+
+    path: str
+    layer: str
+    weights: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    dtype: str = ""
+    source: Proof | None = None
+    target: Proof | None = None
+    assumed: tuple[str, ...] = ()
+    reason: str | None = None
+    arrays: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written (`arrays` counts them; none where nothing was), and a row for everything in the source."""
+
+    source: str
+    output: str
+    layout: str
+    rows: tuple[Row, ...]
+    arrays: int
+
+    @property
+    def exit_code(self) -> int:
+        """1 where a layer that was asked for does not compute the same with its weights, else 0."""
+        proofs = [p for row in self.rows for p in (row.source, row.target) if p is not None]
+        return 1 if any(p.failed for p in proofs) else 0
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A layer with its canonical weights in the dtype in which they are written."""
+
+    path: str
+    layer: str
+    config: Mapping[str, Any]
+    weights: Arrays
+    dtype: str
+    inputs: Arrays
+    assumed: tuple[str, ...] = ()
+    origin: Origin | None = None
+
+
+def export(
+    source: str | Path,
+    output: str | Path,
+    *,
+    layers: Sequence[str] = (),
+    to: str | None = None,
+    config: Mapping[str, Mapping[str, Any]] | None = None,
+    progress: Progress | None = None,
+) -> Export:
+    """Convert the weights in `source` to `output`: canonical, or in the layout of the framework `to`.
+
+    `layers` picks by path or by canonical name; `PATH=NAME` says which layer lies at a path, where the file does not.
+    `config` says what a file of weights does not hold, by path (`""`: of every layer).
+
+    Raises ConformanceError where the source is broken, or nothing in it is what was asked for.
+    """
+    source, output = Path(source), Path(output)
+    picks = [text for text in layers if "=" not in text]
+    settled = _settled([text for text in layers if "=" in text], config or {})
+    able = [] if to is None else targets(to)
+    write = _writer(output, able)
+    found = list(_picked(source, _parts(source, settled, picks), picks))
+    target = _started(able) if able else None
+    rows: list[Row] = []
+    described: list[Described] = []
+    arrays: dict[str, NDArray[Any]] = {}
+    prefixed = sum(isinstance(part, _Layer) or part.unsupported is None for part in found) > 1
+    for number, part in enumerate(found, 1):
+        row, layer = _row(part, settled)
+        if layer is not None and not row.reason:
+            row, own, subject = _laid_out(row, layer, target)
+            if row.reason is None:
+                names = {name: _named(layer.path if prefixed else "", name) for name in own}
+                if layer.origin is not None and layer.origin.layout == to and not picks:
+                    names = {**names, **layer.origin.names}
+                arrays |= {names[n]: array for n, array in own.items()}
+                described.append(_described(layer, names, subject))
+        rows.append(row)
+        if progress is not None:
+            progress(row.path, number, len(found))
+    if described:
+        with replacing(output) as beside:
+            write(beside, to or CANONICAL, described, arrays)
+    elif not any(row.source is not None and row.source.failed for row in rows):
+        raise ConformanceError(f"{source}: nothing in it can be converted: {_reasons(rows)}")
+    return Export(str(source), str(output), to or CANONICAL, tuple(rows), len(arrays))
+
+
+def layout_names() -> list[str]:
+    """The frameworks whose layouts the installed adapters have."""
+    return sorted({a.layout_name for a in map(load, adapter_names()) if isinstance(a, OwnLayout)})
+
+
+def targets(name: str) -> list[Adapter]:
+    """The adapters, of those whose framework is installed, that have the layout called `name`.
+
+    Raises ConformanceError for an unknown layout, and where no such framework is there.
+    """
+    able = [a for a in map(load, adapter_names()) if isinstance(a, OwnLayout) and a.layout_name == name]
+    if not able:
+        names = layout_names()
+        raise ConformanceError(f"unknown layout {name!r}{nearest(name, names)}; it can be {', '.join(names)}")
+    present = [a for a in able if missing(a) is None]
+    if not present:
+        raise ConformanceError(f"{missing(able[0])} is not installed: {able[0].install}")
+    return present
+
+
+def _started(able: Sequence[Any]) -> Any:
+    """The first of them that can be started in this process: Keras has one back end in each."""
+    for adapter in able[:-1]:
+        try:
+            adapter.start()
+        except ConformanceError:
+            continue
+        return adapter
+    able[-1].start()
+    return able[-1]
+
+
+def _settled(pairs: Iterable[str], config: Mapping[str, Mapping[str, Any]]) -> Settled:
+    named = dict(text.split("=", 1) for text in pairs)
+    for name in named.values():
+        get_layer(name)  # raises, with the nearest
+    return Settled(named, config)
+
+
+def _writer(output: Path, able: Sequence[Adapter]) -> Callable[[Path, str, Sequence[Described], Arrays], None]:
+    """What writes a file of this name. Raises ConformanceError where nothing does."""
+    folder = output.parent
+    if output.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ConformanceError(f"{output}: cannot be written; give a file in a folder that exists and is writable")
+    if output.suffix.lower() == ".safetensors":
+        return write_weight_file
+    for writer in able:
+        if isinstance(writer, WeightWriter) and writer.writes_weights(output):
+            return lambda path, layout, described, arrays: writer.write_weights(path, arrays, output.suffix.lower())
+    raise ConformanceError(
+        f"{output}: a file of this name is not written here; give one that ends in .safetensors, "
+        "or in .pt with --to torch, or in .mat with --to matlab"
+    )
+
+
+# -- the source ------------------------------------------------------------------------------------------------------
+
+
+def _parts(source: Path, settled: Settled, picks: Sequence[str]) -> Iterator[_Layer | Part]:
+    """Every layer of the source, and what in it is of none."""
+    if not source.is_file():
+        what = "is a folder, not a file" if source.is_dir() else "there is no such file"
+        raise ConformanceError(f"{source}: {what}; give a file of weights or a model's")
+    if source.suffix.lower() == ".safetensors":
+        file = read_weight_file(source)
+        described = file.layers or _canonical(file, picks)
+        if described:
+            for layer in described:
+                yield _restored(source, file, layer, settled)
+            return
+    reader = _reader(source)
+    if reader is not None:
+        yield from _of_weights(reader, source, settled, picks)
+        return
+    yield from _of_model(source, settled)
+
+
+def _reader(source: Path) -> WeightFiles | None:
+    able = [a for a in map(load, adapter_names()) if isinstance(a, WeightFiles) and a.holds_weights(source)]
+    present = [a for a in able if missing(a) is None]
+    if able and not present:
+        raise ConformanceError(f"{source}: {missing(able[0])}, which reads it, is not installed: {able[0].install}")
+    return present[0] if present else None
+
+
+def _of_weights(reader: Any, source: Path, settled: Settled, picks: Sequence[str]) -> Iterator[Part]:
+    """The layers in a file of weights. A canonical name that is picked settles what may be such a layer."""
+    reader.start()
+    found = list(reader.weights_in(source, settled))
+    open_ones = {p.path: n for p in found for n in picks if n in p.candidates and p.path not in settled.layers}
+    if open_ones:
+        layers = {**settled.layers, **{path or ".": name for path, name in open_ones.items()}}
+        found = list(reader.weights_in(source, replace(settled, layers=layers)))
+    yield from found
+
+
+def _canonical(file: WeightFile, picks: Sequence[str]) -> list[Described]:
+    """The one layer whose canonical weights a file without a header has, where it is named."""
+    for name in picks:
+        if name not in layer_names():
+            continue
+        wanted = get_layer(name).weights
+        needed = {n for n in wanted if not n.endswith("?")}
+        if file.arrays and needed <= set(file.arrays) <= {n.rstrip("?") for n in wanted}:
+            kinds = {str(a.dtype) for a in file.arrays.values()}
+            dtype = "float64" if "float64" in kinds else kinds.pop()
+            shapes = {n: list(a.shape) for n, a in file.arrays.items()}
+            assumed = [n for n in ("heads",) if n in get_layer(name).config]
+            return [Described("", name, {}, dtype, shapes, {n: n for n in file.arrays}, assumed=assumed)]
+    return []
+
+
+def _restored(source: Path, file: WeightFile, said: Described, settled: Settled) -> _Layer:
+    """A layer that the file's header tells of. Raises ConformanceError where its arrays are not that layer's."""
+    given = settled.config_of(said.path, get_layer(said.layer).config)
+    config = get_layer(said.layer).complete({**said.config, **given})
+    layer = get_layer(said.layer, config)
+    number = precision(said.dtype)
+    if file.layout in ("", CANONICAL):
+        weights: Arrays = file.of(said)
+    else:
+        adapter = _started(targets(file.layout))
+        blank = {n: np.zeros(shape) for n, shape in said.weights.items()}
+        inputs = _inputs(layer, blank, config, said.dtype)
+        request = Request(said.layer, said.subject, config, inputs, blank, said.dtype)
+        try:
+            weights = adapter.restored(request, file.of(said))
+        except (Unsupported, ValueError) as error:
+            raise ConformanceError(
+                f"{source}: {said.path or '.'}: its arrays are not those of {said.subject} ({error}); export it again"
+            ) from error
+    names = [n.rstrip("?") for n in layer.weights]
+    known = sorted(weights, key=lambda n: names.index(n) if n in names else len(names))
+    weights = {n: np.asarray(weights[n]).astype(number.dtype) for n in known}
+    inputs = _inputs(layer, weights, config, said.dtype)
+    Flow.bind(layer, config, inputs, {n: a.astype(np.float64) for n, a in weights.items()}, where=str(source))
+    assumed = tuple(n for n in said.assumed if n not in given)
+    origin = said.origin
+    if file.layout not in ("", CANONICAL):
+        before = said.origin if said.origin is not None and said.origin.layout == file.layout else None
+        origin = Origin(file.layout, dict(said.arrays), before.kept if before is not None else {})
+    return _Layer(said.path, said.layer, config, weights, said.dtype, inputs, assumed, origin)
+
+
+def _of_model(source: Path, settled: Settled) -> Iterator[Part]:
+    """The layers of a model's file, with what reaches them where the model runs on inputs of its own."""
+    live = opened(source)
+    dtype = live.dtype or "float32"
+    parts = list(live.parts(Call(own_inputs(live, precision(dtype)), dtype)))
+    taken: set[str] = set()
+    seen: set[str] = set()
+    for part in parts:
+        path = part.path.partition(" (before ")[0]
+        if "#" in path:  # called again
+            continue
+        seen.add(path)
+        if part.subject is None:
+            yield replace(part, path=path)
+            continue
+        names = part.subject.parameters()
+        taken |= {n for own in names for n in (own, f"{path}.{own}")}
+        if names:
+            yield replace(part, path=path)
+    left: dict[str, list[str]] = {}
+    for name, array in live.parameters().items():
+        if name not in taken and array.size > 1 and not any(name.startswith(f"{path}.") for path in seen):
+            left.setdefault(name.rpartition(".")[0] or name, []).append(name)
+    for path, of_it in left.items():
+        said = ", ".join(name.removeprefix(f"{path}.") for name in of_it)
+        yield Held(path, "", unsupported=f"{said}: of no layer of a known kind", arrays=tuple(of_it))
+
+
+def _picked(source: Path, parts: Iterable[_Layer | Part], picks: Sequence[str]) -> Iterator[_Layer | Part]:
+    """The layers that were asked for; all of them, where none was. Raises ConformanceError where one is not there."""
+    found = list(parts)
+    unmet = [p for p in picks if not any(_is(part, p) for part in found)]
+    if unmet:
+        there = [f"{part.path or '.'} ({part.layer or _candidates(part)})" for part in found]
+        names = [part.path for part in found] + sorted({part.layer for part in found})
+        raise ConformanceError(
+            f"{source}: there is no layer {unmet[0]!r}{nearest(unmet[0], names)}; it has {', '.join(there) or 'none'}"
+        )
+    return (part for part in found if not picks or any(_is(part, pick) for pick in picks))
+
+
+def _candidates(part: Any) -> str:
+    return " or ".join(getattr(part, "candidates", ())) or "no known layer"
+
+
+def _is(part: Any, pick: str) -> bool:
+    return pick in (part.path or ".", part.layer) or part.path.startswith((f"{pick}.", f"{pick}/"))
+
+
+# -- a layer ---------------------------------------------------------------------------------------------------------
+
+
+def _row(part: _Layer | Part, settled: Settled) -> tuple[Row, _Layer | None]:
+    """The row of a part, and its layer where it is one; the source is run where it can be."""
+    if isinstance(part, _Layer):
+        return _blank(part), part
+    held = part if isinstance(part, Held) else None
+    arrays = held.arrays if held is not None else ()
+    if part.unsupported is not None:
+        return Row(part.path, part.layer, reason=part.unsupported, arrays=arrays), None
+    try:
+        own = held.own if held is not None else None
+        if own is None and part.subject is not None:
+            own = part.subject.own()
+        if own is None:
+            raise Unsupported("it is of no known layer")
+        layer = _own_layer(part, own, settled)
+        if not layer.weights:
+            raise Unsupported("it has no weights")
+        if not any(np.isfinite(a.astype(np.float64)).all() for a in layer.weights.values()):
+            raise Unsupported("its weights are not finite")
+    except (Unsupported, ConformanceError) as error:
+        return Row(part.path, part.layer, reason=str(error), arrays=arrays), None
+    row = replace(_blank(layer), arrays=arrays)
+    if part.subject is None:
+        return row, layer
+    weights = {n: a.astype(np.float64) for n, a in layer.weights.items()}
+    checked = Checked(
+        part.subject, layer.layer, layer.inputs, weights, layer.config, layer.dtype, name=part.path or part.subject.name
+    )
+    try:
+        proof = _proof(part.subject.name, checked.judged()[0])
+    except ConformanceError as error:
+        proof = Proof(part.subject.name, "error", message=str(error))
+    reason = f"its source does not compute {layer.layer} with these weights" if proof.failed else None
+    return replace(row, source=proof, reason=reason), layer
+
+
+def _blank(layer: _Layer) -> Row:
+    shapes = {n: a.shape for n, a in layer.weights.items()}
+    return Row(layer.path, layer.layer, shapes, layer.dtype, assumed=layer.assumed)
+
+
+def _own_layer(part: Part, own: Own, settled: Settled) -> _Layer:
+    config = {**own.config, **settled.config_of(part.path, get_layer(own.layer).config)}
+    layer = get_layer(own.layer, config)
+    config = layer.complete(config)
+    dtype = (part.subject.dtype if part.subject is not None else getattr(part, "dtype", None)) or "float32"
+    number = precision(dtype)
+    weights = {n: as_numpy(a).astype(number.dtype) for n, a in own.weights.items()}
+    inputs = part.inputs or own.inputs
+    made = {n: number.round(as_numpy(a)) for n, a in inputs.items()} or _inputs(layer, weights, config, dtype)
+    return _Layer(
+        part.path,
+        own.layer,
+        config,
+        weights,
+        dtype,
+        made,
+        tuple(getattr(part, "assumed", ())),
+        getattr(part, "origin", None),
+    )
+
+
+def _inputs(layer: Any, weights: Arrays, config: Mapping[str, Any], dtype: str) -> dict[str, NDArray[Any]]:
+    """Seeded inputs of the layer's own sizes."""
+    return sizes.generated(layer, sizes.of_weights(layer, weights, config), config, precision(dtype))
+
+
+def _proof(subject: str, case: Case) -> Proof:
+    message = case.message
+    if case.status == "diverges":
+        message = f"at step {case.culprit!r}" + (f": {case.diagnosis[0].sentence}" if case.diagnosis else "")
+    return Proof(subject, case.status, case.ratio if isinstance(case.ratio, float) else None, message)
+
+
+# -- the target ------------------------------------------------------------------------------------------------------
+
+
+def _laid_out(row: Row, layer: _Layer, target: Any) -> tuple[Row, Arrays, str]:
+    """The row with its target, the arrays that are written, and whose parameters they are.
+
+    The first of the framework's own layers that has these weights and computes the same; else the row says why none.
+    """
+    if target is None:
+        return row, layer.weights, ""
+    if layer.assumed:
+        named = " and ".join(layer.assumed)
+        option = " ".join(f"--config {layer.path + '.' if layer.path else ''}{n}=N" for n in layer.assumed)
+        return replace(row, reason=f"its {named}, on which the layout depends, is not in the file: {option}"), {}, ""
+    number = precision(layer.dtype)
+    weights = {n: a.astype(np.float64) for n, a in layer.weights.items()}
+    request = Request(layer.layer, "", layer.config, layer.inputs, weights, layer.dtype)
+    flow = Flow.bind(get_layer(layer.layer, layer.config), layer.config, layer.inputs, weights, where=layer.path)
+    failed: Proof | None = None
+    why = ""
+    try:
+        subjects = target.layout_subjects(request)
+    except Unsupported as error:
+        return replace(row, reason=str(error)), {}, ""
+    for name in subjects:
+        asked = replace(request, subject=name)
+        try:
+            made = target.stored(asked).items()
+            own: Arrays = {n: a.astype(number.dtype) if a.dtype.kind in "fV" else a for n, a in made}
+            back = target.restored(asked, own)
+        except Unsupported as error:
+            why = str(error)
+            continue
+        if any(n not in back or not _same(a, back[n]) for n, a in layer.weights.items()):
+            why = why or f"{name} does not hold all of its weights"
+            continue
+        own = _as_it_was(target, asked, layer, own)
+        proof = _run(target.name, asked, flow, layer) if target.layout_runs else Proof(name, "not-run")
+        if not proof.failed:
+            return replace(row, target=proof), own, name
+        failed = failed or proof
+    if failed is None:
+        return replace(row, reason=why or f"{target.layout_name} has no layer that holds these weights"), {}, ""
+    return replace(row, target=failed, reason=f"{failed.subject} does not compute the same with these weights"), {}, ""
+
+
+def _as_it_was(target: Any, request: Request, layer: _Layer, own: Arrays) -> Arrays:
+    """`own` with the parameters that the layer had in this layout, as long as its weights are still theirs."""
+    if layer.origin is None or layer.origin.layout != target.layout_name or not layer.origin.kept:
+        return own
+    try:
+        was = {**own, **{n: kept.array() for n, kept in layer.origin.kept.items()}}
+        back = target.restored(request, was)
+    except (ConformanceError, ValueError):
+        return own
+    return was if all(n in back and _same(a, back[n]) for n, a in layer.weights.items()) else own
+
+
+def _run(adapter: str, request: Request, flow: Flow, layer: _Layer) -> Proof:
+    """The target's layer, run with the weights, beside the oracle."""
+    number = precision(layer.dtype)
+    try:
+        trace = work(adapter, request)
+        verdict = judge(flow, trace, number)
+    except ConformanceError as error:
+        return Proof(request.subject, "error", message=str(error))
+    except Exception as error:  # of a framework, whatever it raises
+        failed = failure(error)
+        return Proof(request.subject, failed.status, message=str(failed))
+    ratios = [s.isolated.ratio for s in verdict.steps if s.isolated is not None]
+    ratios += [s.accumulated.ratio for s in verdict.steps[-1:] if s.accumulated is not None]
+    said = f"at step {verdict.culprit!r}" if verdict.culprit is not None else verdict.message
+    return Proof(request.subject, verdict.status, max(ratios, default=None), said)
+
+
+def _same(sent: NDArray[Any], back: NDArray[Any]) -> bool:
+    return sent.shape == back.shape and sent.tobytes() == np.asarray(back).astype(sent.dtype).tobytes()
+
+
+def _named(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _described(layer: _Layer, names: Mapping[str, str], subject: str) -> Described:
+    shapes = {n: list(a.shape) for n, a in layer.weights.items()}
+    known = {n: v for n, v in layer.config.items() if n not in layer.assumed}
+    return Described(
+        layer.path, layer.layer, known, layer.dtype, shapes, dict(names), subject, list(layer.assumed), layer.origin
+    )
+
+
+def _reasons(rows: Sequence[Row]) -> str:
+    said = [f"{row.path or '.'}: {row.reason}" for row in rows if row.reason]
+    return "; ".join(said[:5]) or "it holds no layer with weights"

@@ -1,0 +1,322 @@
+"""`export`: weights come out as the frameworks themselves lay them out, and the way back gives the same bytes."""
+
+import json
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+from torch import nn
+
+from conformance.cli import main
+from conformance.errors import ConformanceError
+from conformance.exporting import export, layout_names
+
+torch.manual_seed(20260101)
+MODULES = {
+    "linear": (nn.Linear(7, 5), {}),
+    "linear-no-bias": (nn.Linear(7, 5, bias=False), {}),
+    "attention": (nn.MultiheadAttention(12, 3), {"heads": 3}),
+    "cross-attention": (nn.MultiheadAttention(12, 3, kdim=5, vdim=7), {"heads": 3}),
+    "lstm": (nn.LSTM(5, 7), {}),
+    "both-ways": (nn.LSTM(5, 7, bidirectional=True), {}),
+    "gru": (nn.GRU(5, 7), {}),
+    "rnn": (nn.RNN(5, 7), {}),
+    "layer-norm": (nn.LayerNorm(11), {}),
+    "conv1d": (nn.Conv1d(3, 5, 2), {}),
+    "conv2d": (nn.Conv2d(3, 5, (3, 2)), {}),
+    "conv3d": (nn.Conv3d(3, 5, (3, 2, 1)), {}),
+}
+SAID = {"linear-no-bias": ["linear"], "layer-norm": ["layer_norm"]}  # what names and shapes do not tell
+for _module, _ in MODULES.values():
+    for _parameter in _module.parameters():
+        nn.init.normal_(_parameter, std=0.3)
+
+
+def saved(name, folder):
+    """The state dict in a file, and the options that it is to be read with."""
+    module, config = MODULES[name]
+    torch.save(module.state_dict(), folder / "source.pt")
+    return folder / "source.pt", {"layers": SAID.get(name, []), "config": {"": config} if config else {}}
+
+
+def reasons(done):
+    return {row.path: row.reason for row in done.rows if row.reason}
+
+
+# -- a state dict --------------------------------------------------------------------------------------------------
+
+
+def test_a_linear_layer_is_transposed(tmp_path):
+    source, _ = saved("linear", tmp_path)
+    done = export(source, tmp_path / "out.safetensors")
+    state, held = MODULES["linear"][0].state_dict(), load_file(tmp_path / "out.safetensors")
+    assert np.array_equal(held["kernel"], state["weight"].numpy().T)
+    assert np.array_equal(held["bias"], state["bias"].numpy())
+    [row] = done.rows
+    assert (row.layer, row.source.subject, row.source.status) == ("linear", "torch.nn.Linear", "conforms")
+    assert row.source.ratio < 1
+
+
+def test_a_packed_attention_is_taken_apart(tmp_path):
+    source, _ = saved("attention", tmp_path)
+    done = export(source, tmp_path / "out.safetensors")
+    packed, held = MODULES["attention"][0].in_proj_weight.detach().numpy(), load_file(tmp_path / "out.safetensors")
+    for i, name in enumerate(("query_kernel", "key_kernel", "value_kernel")):
+        assert np.array_equal(held[name], packed[12 * i : 12 * (i + 1)].T)
+    assert done.rows[0].assumed == ("heads",)
+
+
+def test_two_biases_are_one(tmp_path):
+    source, _ = saved("lstm", tmp_path)
+    export(source, tmp_path / "out.safetensors")
+    state, held = MODULES["lstm"][0].state_dict(), load_file(tmp_path / "out.safetensors")
+    assert np.array_equal(held["bias"], (state["bias_ih_l0"] + state["bias_hh_l0"]).numpy())
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_state_dict_comes_back_as_it_was(tmp_path, name):
+    source, options = saved(name, tmp_path)
+    there, back = tmp_path / "there.safetensors", tmp_path / "back.pt"
+    assert export(source, there, **options).exit_code == 0
+    assert export(there, back, to="torch").exit_code == 0
+    before, after = (torch.load(f, weights_only=True) for f in (source, back))
+    assert list(before) == list(after)
+    for key, tensor in before.items():
+        assert tensor.dtype == after[key].dtype
+        assert tensor.numpy().tobytes() == after[key].numpy().tobytes()
+
+
+@pytest.mark.parametrize("to", [n for n in layout_names() if n != "torch"])
+@pytest.mark.parametrize("name", ["linear", "attention", "lstm", "layer-norm", "conv2d"])
+def test_another_layout_and_back_gives_the_same_bytes(tmp_path, name, to):
+    source, options = saved(name, tmp_path)
+    there, other, back = (tmp_path / f"{n}.safetensors" for n in ("there", "other", "back"))
+    export(source, there, **options)
+    done = export(there, other, to=to)
+    assert done.rows[0].target.status == ("not-run" if to == "matlab" else "conforms")
+    export(other, back)
+    before, after = load_file(there), load_file(back)
+    assert before.keys() == after.keys()
+    assert all(a.dtype == after[n].dtype and a.tobytes() == after[n].tobytes() for n, a in before.items())
+
+
+def test_a_safetensors_file_of_pytorch_is_a_state_dict(tmp_path):
+    module = MODULES["conv2d"][0]
+    save_file({n: t.numpy() for n, t in module.state_dict().items()}, tmp_path / "model.safetensors")
+    done = export(tmp_path / "model.safetensors", tmp_path / "out.safetensors")
+    assert done.rows[0].layer == "conv2d"
+    held = load_file(tmp_path / "out.safetensors")["kernel"]
+    assert np.array_equal(held, module.weight.detach().permute(2, 3, 1, 0).numpy())
+
+
+def test_the_same_weights_have_the_same_bytes(tmp_path):
+    source, _ = saved("lstm", tmp_path)
+    for name in "ab":
+        export(source, tmp_path / f"{name}.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+def test_bfloat16_stays_bfloat16(tmp_path):
+    torch.save(nn.Linear(7, 5).bfloat16().state_dict(), tmp_path / "narrow.pt")
+    export(tmp_path / "narrow.pt", tmp_path / "there.safetensors")
+    export(tmp_path / "there.safetensors", tmp_path / "back.pt", to="torch")
+    before, after = (torch.load(tmp_path / n, weights_only=True) for n in ("narrow.pt", "back.pt"))
+    assert all(after[n].dtype == torch.bfloat16 and torch.equal(t, after[n]) for n, t in before.items())
+
+
+# -- a whole model -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A state dict of several layers, with what is ambiguous and what is none."""
+    made = nn.ModuleDict(
+        {
+            "encoder": nn.TransformerEncoderLayer(12, 3, 20),
+            "stack": nn.GRU(6, 5, 2),
+            "names": nn.Embedding(11, 6),
+            "scaled": nn.LayerNorm(6),
+        }
+    )
+    made.register_parameter("cls_token", nn.Parameter(torch.zeros(1, 1, 12)))
+    path = tmp_path_factory.mktemp("model") / "model.pt"
+    torch.save({"state_dict": made.state_dict(), "epoch": 3}, path)
+    return path
+
+
+def test_a_model_is_converted_layer_by_layer(tmp_path, model):
+    done = export(model, tmp_path / "out.safetensors")
+    mapped = {row.path: row.layer for row in done.rows if row.reason is None}
+    assert mapped == {
+        "encoder.self_attn": "multi_head_attention",
+        "encoder.linear1": "linear",
+        "encoder.linear2": "linear",
+        "encoder.norm1": "layer_norm",
+        "encoder.norm2": "layer_norm",
+        "stack.l0": "gru",
+        "stack.l1": "gru",
+    }
+    assert "encoder.self_attn.query_kernel" in load_file(tmp_path / "out.safetensors")
+    left = reasons(done)
+    assert "linear or embedding" in left["names"]
+    assert "--layer names=NAME" in left["names"]
+    assert "layer_norm or rms_norm or group_norm or instance_norm" in left["scaled"]
+    assert "cls_token" in left[""]
+
+
+def test_a_layer_is_picked_by_its_path_and_has_no_prefix(tmp_path, model):
+    export(model, tmp_path / "out.safetensors", layers=["encoder.linear1"])
+    assert set(load_file(tmp_path / "out.safetensors")) == {"kernel", "bias"}
+
+
+def test_what_is_ambiguous_is_settled_by_path(tmp_path, model):
+    done = export(model, tmp_path / "out.safetensors", layers=["names=linear", "scaled=layer_norm"])
+    assert {"names", "scaled"} <= {row.path for row in done.rows if row.reason is None}
+
+
+def test_a_canonical_name_picks_all_such_layers(tmp_path, model):
+    done = export(model, tmp_path / "out.safetensors", layers=["gru"])
+    assert [row.path for row in done.rows] == ["stack.l0", "stack.l1"]
+
+
+def test_an_unknown_layer_is_refused_with_those_there_are(tmp_path, model):
+    with pytest.raises(
+        ConformanceError, match=r"no layer 'encoder.linear3' \(did you mean .*encoder.norm2 \(layer_norm"
+    ):
+        export(model, tmp_path / "out.safetensors", layers=["encoder.linear3"])
+    with pytest.raises(ConformanceError, match=r"no 'encoder.x'.*encoder.linear1"):
+        export(model, tmp_path / "out.safetensors", layers=["encoder.x=linear"])
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_without_its_heads_an_attention_goes_nowhere_else(tmp_path, model):
+    done = export(model, tmp_path / "out.safetensors", to="flax", layers=["encoder"])
+    assert "--config encoder.self_attn.heads=N" in reasons(done)["encoder.self_attn"]
+    config = {"encoder.self_attn": {"heads": 3}}
+    done = export(model, tmp_path / "out.safetensors", to="flax", layers=["encoder"], config=config)
+    assert reasons(done) == {}
+    held = load_file(tmp_path / "out.safetensors")
+    assert held["encoder.self_attn.query.kernel"].shape == (12, 3, 4)
+
+
+def test_a_wrong_layer_is_told_by_its_parameters(tmp_path, model):
+    done = export(model, tmp_path / "out.safetensors", layers=["encoder.linear1=conv2d"])
+    assert "no `weight` of 4 axes" in reasons(done)["encoder.linear1"]
+
+
+# -- canonical files -------------------------------------------------------------------------------------------------
+
+
+def test_canonical_weights_without_a_header_are_of_the_layer_that_is_named(tmp_path):
+    rng = np.random.default_rng(1)
+    save_file({"kernel": rng.normal(size=(5, 3)), "bias": rng.normal(size=3)}, tmp_path / "mine.safetensors")
+    done = export(tmp_path / "mine.safetensors", tmp_path / "out.pt", layers=["linear"], to="torch")
+    assert done.rows[0].target.status == "conforms"
+    state = torch.load(tmp_path / "out.pt", weights_only=True)
+    assert state["weight"].shape == (3, 5)
+    assert state["weight"].dtype == torch.float64
+
+
+def altered(path, change):
+    """The safetensors file with another header."""
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    said = json.loads(header["__metadata__"]["conformance"])
+    change(said)
+    header["__metadata__"]["conformance"] = json.dumps(said)
+    packed = json.dumps(header).encode()
+    path.write_bytes(len(packed).to_bytes(8, "little") + packed + content[8 + size :])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda said: said.update(schema=2),
+        lambda said: said.update(layout="kears"),
+        lambda said: said["layers"][0].update(layer="liner"),
+        lambda said: said["layers"][0].update(dtype="int7"),
+        lambda said: said["layers"][0]["arrays"].update(kernel="other"),
+        lambda said: said["layers"][0].update(config={"heads": 3}),
+        lambda said: said["layers"][0].update(weights={"kernel": [-1]}),
+        lambda said: said.update(layers=3),
+    ],
+)
+def test_a_header_that_does_not_fit_is_one_sentence(tmp_path, change):
+    source, _ = saved("linear", tmp_path)
+    export(source, tmp_path / "there.safetensors")
+    altered(tmp_path / "there.safetensors", change)
+    with pytest.raises(ConformanceError):
+        export(tmp_path / "there.safetensors", tmp_path / "out.safetensors")
+
+
+# -- bad input -------------------------------------------------------------------------------------------------------
+
+
+class Payload:
+    def __reduce__(self):
+        return (print, ("it ran",))
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, capfd):
+    torch.save({"weight": torch.zeros(2, 2), "x": Payload()}, tmp_path / "a.pt")
+    (tmp_path / "b.pt").write_bytes(pickle.dumps({"x": Payload()}))
+    for name in ("a.pt", "b.pt"):
+        with pytest.raises(ConformanceError, match="pickled code, which is never run"):
+            export(tmp_path / name, tmp_path / "out.safetensors")
+    assert "it ran" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors", ".onnx", ".keras", ".mat"])
+def test_a_damaged_file_is_one_sentence(tmp_path, suffix):
+    (tmp_path / f"bad{suffix}").write_bytes(b"no such file of weights" * 9)
+    with pytest.raises(ConformanceError, match=f"bad{suffix}"):
+        export(tmp_path / f"bad{suffix}", tmp_path / "out.safetensors")
+    assert [p.name for p in tmp_path.iterdir()] == [f"bad{suffix}"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["none.pt", "-o", "out.safetensors"], "none.pt: there is no such file"),
+        (["source.pt", "-o", "out.txt"], "out.txt: a file of this name is not written here"),
+        (["source.pt", "-o", "none/out.safetensors"], "cannot be written"),
+        (["source.pt", "--to", "kears", "-o", "out.safetensors"], "unknown layout 'kears' (did you mean 'keras'?)"),
+        (
+            ["source.pt", "--layer", ".=liner", "-o", "out.safetensors"],
+            "unknown layer 'liner' (did you mean 'linear'?)",
+        ),
+        (["source.pt"], "-o"),
+    ],
+)
+def test_bad_usage_is_one_sentence(tmp_path, monkeypatch, capsys, words, said):
+    saved("linear", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_an_earlier_file_stays_where_nothing_can_be_converted(tmp_path):
+    torch.save({"names": torch.zeros(3, 2, 2, 2, 2, 2)}, tmp_path / "odd.pt")
+    (tmp_path / "out.safetensors").write_bytes(b"earlier")
+    with pytest.raises(ConformanceError, match="nothing in it can be converted"):
+        export(tmp_path / "odd.pt", tmp_path / "out.safetensors")
+    assert (tmp_path / "out.safetensors").read_bytes() == b"earlier"
+
+
+# -- the command -----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_prints_a_table_and_writes(tmp_path):
+    source, _ = saved("attention", tmp_path)
+    words = [sys.executable, "-m", "conformance", "export", source.name, "--config", "heads=3", "-o", "out.safetensors"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "conforms" in done.stdout
+    assert "out.safetensors: 8 arrays of 1 layer, in the canonical layout" in done.stdout
