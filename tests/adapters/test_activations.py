@@ -74,7 +74,7 @@ def test_the_activations_of_a_model_are_judged_each_with_what_reached_it():
         model[1].weight.copy_(torch.linspace(-1, 1, 6))
     run = check_model(model, inputs={"input": np.random.default_rng(1).normal(size=(2, 3, 8, 8))})
     found = sorted((case.layer, case.status) for case in run.cases)
-    assert found == [(n, "conforms") for n in ("conv2d", "conv2d", "glu", "leaky_relu", "prelu")]
+    assert found == [(n, "conforms") for n in ("conv2d", "conv2d", "flatten", "glu", "leaky_relu", "prelu")]
 
 
 FUNCTIONS = [
