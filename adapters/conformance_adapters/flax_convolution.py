@@ -53,7 +53,7 @@ class _Convolution:
             **given("strides", strides=per_axis(config["strides"], self.axes)),
             **given("padding", padding=named),
             **given("dilation", kernel_dilation=per_axis(config["dilation"], self.axes)),
-            **given("groups", feature_group_count=config["groups"]),
+            **given("groups", feature_group_count=config.get("groups", 1)),
             "use_bias": "bias" in weights,
             "param_dtype": self.dtype,
         }

@@ -41,6 +41,7 @@ class JaxAdapter(FlaxExporting, FrameworkAdapter):
             jax_attention,
         )
         from conformance_adapters.flax_bidirectional import SUBJECTS as BIDIRECTIONAL
+        from conformance_adapters.flax_depthwise import SUBJECTS as DEPTHWISE
         from conformance_adapters.flax_recurrent import SUBJECTS as RECURRENT
         from conformance_adapters.flax_transposed import SUBJECTS as TRANSPOSED
 
@@ -48,6 +49,7 @@ class JaxAdapter(FlaxExporting, FrameworkAdapter):
             *jax_attention.SUBJECTS,
             *flax_layers.SUBJECTS,
             *flax_convolution.SUBJECTS,
+            *DEPTHWISE,
             *TRANSPOSED,
             *jax_activation.SUBJECTS,
             *flax_normalization.SUBJECTS,

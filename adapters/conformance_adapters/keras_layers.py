@@ -27,6 +27,7 @@ from conformance_adapters.keras_attention import (
     ProjectedDotProductAttention,
 )
 from conformance_adapters.keras_convolution import SUBJECTS as CONVOLUTIONS
+from conformance_adapters.keras_depthwise import SUBJECTS as DEPTHWISE
 from conformance_adapters.keras_elementary import Dense, Gelu, LayerNormalization, Softmax
 from conformance_adapters.keras_modes import run_jitted
 from conformance_adapters.keras_normalization import SUBJECTS as NORMALIZATION
@@ -59,6 +60,7 @@ SUBJECTS: tuple[type[KerasSubject], ...] = (
     *ACTIVATIONS,
     *RECURRENT,
     *CONVOLUTIONS,
+    *DEPTHWISE,
     *TRANSPOSED,
     *POOLING,
     *SHAPE,

@@ -26,6 +26,10 @@ class Conv(OnnxSubject):
         """`out in/groups *space`."""
         return [Parameter("W", "kernel", "... channel out -> out channel ..."), Parameter("B", "bias", "out -> out")]
 
+    def groups(self) -> dict[str, Any]:
+        """The attribute for groups."""
+        return self.request.given("groups", group=self.config["groups"])
+
     def build(self) -> str:
         """`batch *space out`."""
         graph, config, given, axes = self.graph, self.config, self.request.given, spaces(self.request)
@@ -43,7 +47,7 @@ class Conv(OnnxSubject):
             kernel_shape=self.request.weights["kernel"].shape[:axes],
             **given("strides", strides=per_axis(config["strides"], axes)),
             **given("dilation", dilations=dilation),
-            **given("groups", group=config["groups"]),
+            **self.groups(),
             **given("padding", **padding),
         )
         return graph.add("Transpose", convolved, name="output", perm=channel_last(axes))

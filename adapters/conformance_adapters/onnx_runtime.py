@@ -144,6 +144,7 @@ class OnnxRuntimeAdapter(OnnxExporting, FrameworkAdapter):
         from conformance_adapters.onnx_activation import SUBJECTS as ACTIVATIONS
         from conformance_adapters.onnx_attention import SUBJECTS
         from conformance_adapters.onnx_convolution import SUBJECTS as CONVOLUTIONS
+        from conformance_adapters.onnx_depthwise import SUBJECTS as DEPTHWISE
         from conformance_adapters.onnx_normalization import SUBJECTS as NORMALIZATION
         from conformance_adapters.onnx_pooling import SUBJECTS as POOLING
         from conformance_adapters.onnx_recurrent import SUBJECTS as RECURRENT
@@ -163,6 +164,7 @@ class OnnxRuntimeAdapter(OnnxExporting, FrameworkAdapter):
             *ACTIVATIONS,
             *RECURRENT,
             *CONVOLUTIONS,
+            *DEPTHWISE,
             *TRANSPOSED,
             *POOLING,
             *SHAPE,

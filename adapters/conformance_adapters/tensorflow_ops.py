@@ -16,6 +16,7 @@ from conformance.layout import Parameter
 from conformance_adapters.subject import FrameworkAdapter, Subject
 from conformance_adapters.tensorflow_activation import SUBJECTS as ACTIVATIONS
 from conformance_adapters.tensorflow_convolution import SUBJECTS as CONVOLUTIONS
+from conformance_adapters.tensorflow_depthwise import SUBJECTS as DEPTHWISE
 from conformance_adapters.tensorflow_modes import GRAPH, XLA, run_traced
 from conformance_adapters.tensorflow_normalization import SUBJECTS as NORMALIZATION
 from conformance_adapters.tensorflow_pooling import SUBJECTS as POOLING
@@ -170,6 +171,7 @@ class TensorFlowAdapter(FrameworkAdapter):
         LayerNorm,
         *NORMALIZATION,
         *CONVOLUTIONS,
+        *DEPTHWISE,
         *TRANSPOSED,
         *POOLING,
         *SHAPE,

@@ -101,6 +101,10 @@ CASES = {
         ]
         for axes in (1, 2, 3)
     },
+    "depthwise_conv2d": [
+        ({"x": drawn(0, 2, 6, 6, 3)}, {"kernel": drawn(1, 3, 3, 3, 2)}, {"padding": padding, "strides": 2})
+        for padding in ("same-upper", [[2, 0], [2, 0]])
+    ],
     **{
         f"conv_transpose{axes}d": [
             ({"x": drawn(0, 2, *(4, 3, 5)[:axes], 2)}, {"kernel": drawn(1, *(3, 3, 3)[:axes], 4, 2)},
