@@ -25,7 +25,7 @@ _FORMS = {
     (PRECISION, "float16-accumulate"): (),  # they depend on the order of the sum
 }
 
-# What a config entry that is true or false asks for.
+# What a config entry asks for, where it has other words for it than the convention.
 _ASKED = {
     ("conv_transpose_padding", "same-upper"): "crop-upper",
     ("conv_transpose_padding", "same-lower"): "crop-lower",
