@@ -48,7 +48,8 @@ class Kept(msgspec.Struct, forbid_unknown_fields=True):
 
     def array(self) -> NDArray[Any]:
         """The array. Raises ConformanceError or ValueError where its bytes are not those of its shape."""
-        return np.frombuffer(self.data, precision(self.dtype).dtype).reshape(self.shape)
+        dtype = precision(self.dtype).dtype if "float" in self.dtype else np.dtype(self.dtype)
+        return np.frombuffer(self.data, dtype).reshape(self.shape)
 
 
 class Origin(msgspec.Struct, forbid_unknown_fields=True):

@@ -1,19 +1,22 @@
 """`export`: weights come out as the frameworks themselves lay them out, and the way back gives the same bytes."""
 
 import json
+import os
 import pickle
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import scipy.io
 import torch
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
 from conformance.cli import main
 from conformance.errors import ConformanceError
-from conformance.exporting import export, layout_names
+from conformance.export_source import layout_names
+from conformance.exporting import export
 
 torch.manual_seed(20260101)
 MODULES = {
@@ -26,14 +29,21 @@ MODULES = {
     "gru": (nn.GRU(5, 7), {}),
     "rnn": (nn.RNN(5, 7), {}),
     "layer-norm": (nn.LayerNorm(11), {}),
+    "embedding": (nn.Embedding(11, 6), {}),
+    "batch-norm": (nn.BatchNorm2d(5), {}),
     "conv1d": (nn.Conv1d(3, 5, 2), {}),
     "conv2d": (nn.Conv2d(3, 5, (3, 2)), {}),
     "conv3d": (nn.Conv3d(3, 5, (3, 2, 1)), {}),
 }
-SAID = {"linear-no-bias": ["linear"], "layer-norm": ["layer_norm"]}  # what names and shapes do not tell
+SAID = {
+    "linear-no-bias": ["linear"],
+    "layer-norm": ["layer_norm"],
+    "embedding": ["embedding"],
+}  # what names and shapes do not tell
 for _module, _ in MODULES.values():
     for _parameter in _module.parameters():
         nn.init.normal_(_parameter, std=0.3)
+MODULES["batch-norm"][0].num_batches_tracked += 7
 
 
 def saved(name, folder):
@@ -244,6 +254,7 @@ def altered(path, change):
         lambda said: said["layers"][0].update(config={"heads": 3}),
         lambda said: said["layers"][0].update(weights={"kernel": [-1]}),
         lambda said: said.update(layers=3),
+        lambda said: said["layers"][0].update(config={"heads": {}}, layer="multi_head_attention"),
     ],
 )
 def test_a_header_that_does_not_fit_is_one_sentence(tmp_path, change):
@@ -252,6 +263,156 @@ def test_a_header_that_does_not_fit_is_one_sentence(tmp_path, change):
     altered(tmp_path / "there.safetensors", change)
     with pytest.raises(ConformanceError):
         export(tmp_path / "there.safetensors", tmp_path / "out.safetensors")
+
+
+def test_sizes_that_the_arrays_do_not_have_are_not_made_room_for(tmp_path):
+    source, _ = saved("linear", tmp_path)
+    export(source, tmp_path / "there.safetensors", to="flax")
+    altered(tmp_path / "there.safetensors", lambda said: said["layers"][0].update(weights={"kernel": [2**20, 2**20]}))
+    with pytest.raises(ConformanceError, match="weights are declared"):
+        export(tmp_path / "there.safetensors", tmp_path / "out.safetensors")
+
+
+# -- models and recordings -------------------------------------------------------------------------------------------
+
+
+def test_an_onnx_model_gives_the_same_weights_as_what_it_was_exported_from(tmp_path):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cells, self.head = nn.LSTM(5, 7, batch_first=True), nn.Linear(7, 3)
+            self.gain = nn.Parameter(torch.randn(3))
+
+        def forward(self, x):
+            return self.head(self.cells(x)[0]) * self.gain
+
+    model = Model().eval()
+    torch.onnx.export(model, (torch.randn(2, 4, 5),), tmp_path / "model.onnx", dynamo=False)
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    found = export(tmp_path / "model.onnx", tmp_path / "onnx.safetensors")
+    export(tmp_path / "model.pt", tmp_path / "torch.safetensors")
+    assert [row.layer for row in found.rows if row.reason is None] == ["lstm", "linear"]
+    assert all(row.source.status == "conforms" for row in found.rows if row.reason is None)
+    assert "gain" in reasons(found)
+    ours, theirs = (load_file(tmp_path / f"{n}.safetensors") for n in ("onnx", "torch"))
+    by_end = {n.replace("/", ".").rpartition(".")[2] + str(a.shape): a for n, a in ours.items()}
+    for name, array in theirs.items():
+        assert np.array_equal(by_end[name.rpartition(".")[2] + str(array.shape)], array)
+
+
+def test_onnx_data_outside_its_folder_is_refused(tmp_path):
+    import onnx
+
+    (tmp_path / "inner").mkdir()
+    path = tmp_path / "inner" / "model.onnx"
+    torch.onnx.export(nn.Linear(64, 64), (torch.randn(2, 64),), path, dynamo=False)
+    model = onnx.load(path)
+    onnx.save(model, path, save_as_external_data=True, location="data.bin", size_threshold=0)
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = "../data.bin"
+    path.write_bytes(model.SerializeToString())
+    (path.parent / "data.bin").rename(tmp_path / "data.bin")
+    with pytest.raises(ConformanceError, match=r"model\.onnx"):
+        export(path, tmp_path / "out.safetensors")
+
+
+MADE_IN_KERAS = """
+import os, sys
+os.environ["KERAS_BACKEND"] = "jax"
+import keras
+from keras import layers
+x = keras.Input((9, 6))
+y = layers.MultiHeadAttention(2, 3, name="attention")(x, x)
+y = layers.LayerNormalization(name="norm")(y)
+y = layers.LSTM(5, return_sequences=True, name="cells")(y)
+y = layers.Dense(4, activation="relu", name="dense")(y)
+model = keras.Model(x, y)
+model.save("model.keras")
+numpy = {v.path: v.numpy() for v in model.weights}
+import numpy as np
+np.savez("weights.npz", **numpy)
+model = keras.Sequential([keras.Input((3,)), layers.Lambda(lambda x: print("it ran") or x)])
+model.save("lambda.keras")
+"""
+
+
+@pytest.fixture(scope="module")
+def keras_models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("keras")
+    subprocess.run([sys.executable, "-c", MADE_IN_KERAS], cwd=folder, check=True, capture_output=True, timeout=300)
+    return folder
+
+
+def command(folder, *words):
+    done = subprocess.run(
+        [sys.executable, "-m", "conformance", "export", *words],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        timeout=300,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_keras_model_goes_to_pytorch(keras_models):
+    code, said, _ = command(keras_models, "model.keras", "--to", "torch", "-o", "model.pt")
+    assert code == 0, said
+    state = torch.load(keras_models / "model.pt", weights_only=True)
+    with np.load(keras_models / "weights.npz") as held:
+        assert np.array_equal(state["dense.weight"].numpy().T, held["dense/kernel"])
+        query = held["attention/query/kernel"].reshape(6, 6)
+        assert np.array_equal(state["attention.in_proj_weight"].numpy()[:6].T, query)
+        input_first = held["cells/lstm_cell/kernel"]
+        assert np.array_equal(state["cells.weight_ih_l0"].numpy().T, input_first)
+    module = nn.Linear(5, 4)
+    module.load_state_dict({n: state[f"dense.{n}"] for n in ("weight", "bias")})
+
+
+def test_a_lambda_is_refused_and_not_run(keras_models):
+    code, said, error = command(keras_models, "lambda.keras", "-o", "lambda.safetensors")
+    assert (code, said) == (2, "")
+    assert "Lambda" in error
+    assert "it ran" not in error
+
+
+def test_matlab_structs_keep_their_paths(tmp_path):
+    torch.save(nn.ModuleDict({"blocks": nn.ModuleList([nn.Linear(4, 3)]), "cells": nn.LSTM(3, 2)}).state_dict(),
+               tmp_path / "model.pt")  # fmt: skip
+    export(tmp_path / "model.pt", tmp_path / "out.mat", to="matlab")
+    held = scipy.io.loadmat(tmp_path / "out.mat", simplify_cells=True)
+    assert held["blocks"]["x0"]["Weights"].shape == (3, 4)
+    export(tmp_path / "out.mat", tmp_path / "back.safetensors")
+    export(tmp_path / "model.pt", tmp_path / "direct.safetensors")
+    back, direct = load_file(tmp_path / "back.safetensors"), load_file(tmp_path / "direct.safetensors")
+    assert back.keys() == direct.keys()
+    assert all(np.array_equal(a, back[n]) and a.dtype == back[n].dtype for n, a in direct.items())
+
+
+def test_a_network_of_matconvnet_is_read(tmp_path):
+    rng = np.random.default_rng(2)
+    first, biases = rng.normal(size=(3, 2, 4, 5)).astype("f4"), rng.normal(size=(1, 5)).astype("f4")
+    older = rng.normal(size=(1, 1, 5, 7)).astype("f4")
+    cells = np.empty((1, 3), object)
+    cells[0, 0] = {
+        "type": "conv",
+        "weights": np.array([[None, None]], object),
+        "stride": [[2, 1]],
+        "pad": [[0, 1, 0, 1]],
+    }
+    cells[0, 0]["weights"][0, 0], cells[0, 0]["weights"][0, 1] = first, biases
+    cells[0, 1] = {"type": "relu"}
+    cells[0, 2] = {"type": "conv", "filters": older, "biases": np.zeros((1, 7), "f4")}
+    scipy.io.savemat(tmp_path / "net.mat", {"net": {"layers": cells}})
+    export(tmp_path / "net.mat", tmp_path / "out.safetensors")
+    held = load_file(tmp_path / "out.safetensors")
+    assert np.array_equal(held["net.layers{1}.kernel"], first)
+    assert np.array_equal(held["net.layers{1}.bias"], biases.ravel())
+    assert np.array_equal(held["net.layers{3}.kernel"], older)
 
 
 # -- bad input -------------------------------------------------------------------------------------------------------

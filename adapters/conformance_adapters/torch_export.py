@@ -125,7 +125,7 @@ def _origin(group: _Group, module: nn.Module) -> Origin | None:
     kept = {}
     for name, tensor in group.tensors.items():
         here = stored(tensor)
-        if name in back and not np.array_equal(back[name].astype(here.dtype), here, equal_nan=True):
+        if name not in back or not np.array_equal(back[name].astype(here.dtype), here, equal_nan=True):
             kept[name] = Kept.of(here)
     return Origin("torch", dict(zip(group.tensors, group.names, strict=True)), kept)
 
