@@ -145,6 +145,7 @@ def _fits(sample: Sample) -> bool:
         and held == {math.prod(sample.size)}
         and len(sample.histogram) == len(HISTOGRAM) + 1
         and min(sample.histogram) >= 0
+        and sum(sample.histogram) == math.prod(sample.shape) < 2**63
     )
 
 

@@ -123,7 +123,17 @@ def test_a_run_keeps_the_steps_at_fault_first():
 
 @pytest.mark.parametrize(
     "change",
-    [{"size": [11]}, {"start": [1]}, {"shape": [2, 5]}, {"oracle": []}, {"histogram": [1]}, {"oracle": ["x"] * 10}],
+    [
+        *(
+            {"size": [11]},
+            {"start": [1]},
+            {"shape": [2, 5]},
+            {"oracle": []},
+            {"histogram": [1]},
+            {"oracle": ["x"] * 10},
+        ),
+        {"histogram": [2**64] + [0] * len(HISTOGRAM)},  # more than there are elements, and than JSON's readers hold
+    ],
 )
 def test_a_file_whose_samples_are_wrong_is_refused(change, tmp_path):
     case = many("diverges")
