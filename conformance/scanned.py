@@ -165,7 +165,7 @@ class ScannedSearch(FaultSearch):
     def _solved(self, number: int, keyword: str, others: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         flow, seen = self.beginning
         expected = self._begun(others)
-        if expected is None:
+        if expected is None or expected.shape != seen.shape:
             return
 
         def values(value: float) -> NDArray[Any]:
