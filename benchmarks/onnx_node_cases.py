@@ -141,11 +141,12 @@ def _verdict(case: Any) -> Verdict | Figures:
     config, weights = operator.config(), operator.weights()
     held = {name: fed[value] for name, value in operator.inputs.items() if value in fed}
     given = {n: _wide(a) for n, a in operator.canonical(held).items()}
-    layer = get_layer(operator.layer, config)
-    flow = Flow.bind(layer, config, given, {n: _wide(a) for n, a in weights.items()}, where=case.name)
     first = made[operator.output]
     if first.dtype.kind in "iu" and np.abs(first.astype(np.float64)).max(initial=0) < 2**24:
         first = first.astype(np.float32)  # whole numbers that it holds exactly
+        given["x"] = given["x"].astype(np.float64)
+    layer = get_layer(operator.layer, config)
+    flow = Flow.bind(layer, config, given, {n: _wide(a) for n, a in weights.items()}, where=case.name)
     if first.dtype.name not in PRECISIONS:
         raise Unsupported(f"its output is {first.dtype.name}")
     precision = PRECISIONS[first.dtype.name]
