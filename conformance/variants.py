@@ -33,6 +33,10 @@ _ASKED = {
     ("pool_ceil_mode", True): "ceil",
     ("pool_count_include_pad", False): "exclude",
     ("pool_count_include_pad", True): "include",
+    ("resize_antialias", False): "off",
+    ("resize_antialias", True): "on",
+    ("resize_cubic_coefficient", -0.5): "-0.5",
+    ("resize_cubic_coefficient", -0.75): "-0.75",
 }
 
 
@@ -67,7 +71,7 @@ def asked(flow: Flow, step: str, convention: Convention) -> str:
 
 
 def _asked(keyword: str, value: Any) -> Any:
-    return _ASKED.get((keyword, value), value) if isinstance(value, bool | str) else value
+    return _ASKED.get((keyword, value), value) if isinstance(value, bool | str | float) else value
 
 
 def layer_at(flow: Flow, step: str) -> str:

@@ -16,6 +16,7 @@ from conformance.flow import Flow
 from conformance.layers import get_layer, layer_names
 from formula_normalization import CHECKS as NORMALIZATION
 from formula_notation import FUNCTIONS, evaluated, same, sides, sigmoid
+from formula_resize import CHECKS as RESIZE
 from formula_shape import CHECKS as SHAPE
 
 ALL = conventions()
@@ -507,6 +508,7 @@ CHECKS: dict[str, Check] = {
     "norm.axes": norm_axes,
     **NORMALIZATION,
     **SHAPE,
+    **RESIZE,
     "gelu.approximation": gelu,
     "leaky_relu.slope": activation("leaky_relu"),
     "elu.alpha": activation("elu"),

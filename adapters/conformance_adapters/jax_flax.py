@@ -36,6 +36,7 @@ class JaxAdapter(FlaxExporting, FrameworkAdapter):
             flax_lstm,
             flax_normalization,
             flax_pooling,
+            flax_resize,
             flax_shape,
             jax_activation,
             jax_attention,
@@ -58,6 +59,7 @@ class JaxAdapter(FlaxExporting, FrameworkAdapter):
             *BIDIRECTIONAL,
             *flax_pooling.SUBJECTS,
             *flax_shape.SUBJECTS,
+            *flax_resize.SUBJECTS,
         )
 
     def owns(self, subject: Any) -> bool:

@@ -33,6 +33,7 @@ from conformance_adapters.keras_modes import run_jitted
 from conformance_adapters.keras_normalization import SUBJECTS as NORMALIZATION
 from conformance_adapters.keras_pooling import SUBJECTS as POOLING
 from conformance_adapters.keras_recurrent import SUBJECTS as RECURRENT
+from conformance_adapters.keras_resize import SUBJECTS as RESIZE
 from conformance_adapters.keras_shape import SUBJECTS as SHAPE
 from conformance_adapters.keras_subject import KerasSubject, to_numpy
 from conformance_adapters.keras_transposed import SUBJECTS as TRANSPOSED
@@ -64,6 +65,7 @@ SUBJECTS: tuple[type[KerasSubject], ...] = (
     *TRANSPOSED,
     *POOLING,
     *SHAPE,
+    *RESIZE,
 )
 
 

@@ -278,6 +278,7 @@ def operators(wiring: Wiring) -> list[Operator]:
     from conformance_adapters.onnx_normalization_nodes import NORMALIZATION
     from conformance_adapters.onnx_pooling_nodes import POOLING
     from conformance_adapters.onnx_recurrent_nodes import RECURRENT
+    from conformance_adapters.onnx_resize_nodes import RESIZE
     from conformance_adapters.onnx_rotary_nodes import ROTARY
     from conformance_adapters.onnx_shape_nodes import SHAPE
 
@@ -287,6 +288,7 @@ def operators(wiring: Wiring) -> list[Operator]:
             *_PLAIN,
             *POOLING,
             *SHAPE,
+            *RESIZE,
             *GELU,
             *ACTIVATIONS,
             *ATTENTION,

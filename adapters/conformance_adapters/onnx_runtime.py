@@ -148,6 +148,7 @@ class OnnxRuntimeAdapter(OnnxExporting, FrameworkAdapter):
         from conformance_adapters.onnx_normalization import SUBJECTS as NORMALIZATION
         from conformance_adapters.onnx_pooling import SUBJECTS as POOLING
         from conformance_adapters.onnx_recurrent import SUBJECTS as RECURRENT
+        from conformance_adapters.onnx_resize import SUBJECTS as RESIZE
         from conformance_adapters.onnx_rotary import SUBJECTS as ROTARY
         from conformance_adapters.onnx_shape import SUBJECTS as SHAPE
         from conformance_adapters.onnx_transposed import SUBJECTS as TRANSPOSED
@@ -168,6 +169,7 @@ class OnnxRuntimeAdapter(OnnxExporting, FrameworkAdapter):
             *TRANSPOSED,
             *POOLING,
             *SHAPE,
+            *RESIZE,
         )
 
     def owns(self, subject: Any) -> bool:

@@ -73,6 +73,17 @@ class Wiring:
                 return len(value.type.tensor_type.shape.dim)
         return None
 
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """The size of the value `name`, where all of it is known."""
+        array = self.array(name)
+        if array is not None:
+            return array.shape
+        for value in (*self.model.graph.input, *self.model.graph.value_info, *self.model.graph.output):
+            if value.name == name and value.type.tensor_type.HasField("shape"):
+                sizes = [d.dim_value for d in value.type.tensor_type.shape.dim]
+                return tuple(sizes) if all(sizes) else None
+        return None
+
     def only_reader(self, name: str) -> NodeProto | None:
         """The one node that reads `name`, where nothing else does."""
         readers = self.readers[name]

@@ -20,6 +20,7 @@ from conformance_adapters.tensorflow_depthwise import SUBJECTS as DEPTHWISE
 from conformance_adapters.tensorflow_modes import GRAPH, XLA, run_traced
 from conformance_adapters.tensorflow_normalization import SUBJECTS as NORMALIZATION
 from conformance_adapters.tensorflow_pooling import SUBJECTS as POOLING
+from conformance_adapters.tensorflow_resize import SUBJECTS as RESIZE
 from conformance_adapters.tensorflow_shape import SUBJECTS as SHAPE
 from conformance_adapters.tensorflow_subject import TensorFlowSubject
 from conformance_adapters.tensorflow_tape import record, to_numpy
@@ -175,6 +176,7 @@ class TensorFlowAdapter(FrameworkAdapter):
         *TRANSPOSED,
         *POOLING,
         *SHAPE,
+        *RESIZE,
         BlockLSTM,
     )
 

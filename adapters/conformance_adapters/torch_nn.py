@@ -145,6 +145,7 @@ class TorchAdapter(TorchExporting, FrameworkAdapter):
         from conformance_adapters.torch_normalization import SUBJECTS as NORMALIZATION
         from conformance_adapters.torch_pooling import SUBJECTS as POOLING
         from conformance_adapters.torch_recurrent import SUBJECTS as RECURRENT
+        from conformance_adapters.torch_resize import SUBJECTS as RESIZE
         from conformance_adapters.torch_shape import SUBJECTS as SHAPE
         from conformance_adapters.torch_transformer import SUBJECTS as TRANSFORMER
         from conformance_adapters.torch_transposed import SUBJECTS as TRANSPOSED
@@ -164,6 +165,7 @@ class TorchAdapter(TorchExporting, FrameworkAdapter):
             *POOLING,
             *TRANSFORMER,
             *SHAPE,
+            *RESIZE,
         )
 
     def owns(self, subject: Any) -> bool:

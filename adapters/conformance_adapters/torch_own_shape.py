@@ -8,9 +8,11 @@ from typing import Any
 from torch import nn
 
 from conformance.errors import Unsupported
+from conformance_adapters.torch_resize import NEAREST, Upsample
 from conformance_adapters.torch_shape import PADS, Dropout, Embedding, Flatten, Pad, PixelShuffle
 from conformance_adapters.torch_subject import TorchSubject
 
+NEAREST_MODES = {mode: asked for asked, mode in NEAREST.items()}
 Config = Callable[[Any], dict[str, Any]]
 Inputs = Callable[[Any, Mapping[str, Any]], dict[str, Any]]
 
@@ -35,6 +37,23 @@ def _pad(module: Any) -> dict[str, Any]:
     return {**config, "value": float(module.value)} if subject.mode == "constant" else config
 
 
+def _upsample(module: nn.Upsample) -> dict[str, Any]:
+    if module.recompute_scale_factor:
+        raise Unsupported("torch.nn.Upsample that recomputes its scale (recompute_scale_factor)")
+    size, scale = module.size, module.scale_factor
+    config: dict[str, Any] = {"size": size if isinstance(size, int | None) else list(size)}
+    config["scale"] = scale if isinstance(scale, float | int | None) else list(scale)
+    if module.mode in NEAREST_MODES:
+        frame, rounding = NEAREST_MODES[module.mode]
+        return {**config, "mode": "nearest", "coordinates": frame, "nearest_rounding": rounding}
+    config["mode"] = "bicubic" if module.mode == "bicubic" else "bilinear"
+    return {**config, "coordinates": "align-corners" if module.align_corners else "half-pixel"}
+
+
+def _image(module: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    return {"x": next(iter(given.values())).movedim(1, -1)}
+
+
 def _first(name: str) -> Inputs:
     return lambda module, given: {name: next(iter(given.values()))}
 
@@ -53,5 +72,6 @@ def own_shapes() -> dict[type[nn.Module], tuple[type[TorchSubject], Config, Inpu
         nn.Flatten: (Flatten, _flatten, _first("x")),
         nn.Dropout: (Dropout, lambda module: {"rate": module.p}, _first("x")),
         nn.PixelShuffle: (PixelShuffle, lambda module: {"factor": module.upscale_factor}, _channels_last),
+        nn.Upsample: (Upsample, _upsample, _image),
         **{getattr(nn, kind): (subject, _pad, _channels_last) for kind, subject in pads.items()},
     }

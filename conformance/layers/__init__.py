@@ -19,6 +19,7 @@ _FAMILIES = {
     "flatten": "shape",
     "pad": "shape",
     "pixel_shuffle": "shape",
+    "resize": "resize",
     "dropout": "shape",
     "softmax": "softmax",
     "layer_norm": "normalization",

@@ -50,6 +50,12 @@ CASES = {
         ({"x": drawn(0, 2, 5, 7, 3)}, {}, {"padding": [[2, 1], [1, 2]], "mode": m}) for m in ("constant", "reflect")
     ],
     "pixel_shuffle": [({"x": drawn(0, 2, 3, 5, 8)}, {}, {})],
+    "resize": [
+        ({"x": drawn(0, 2, 4, 7, 3)}, {}, config)
+        for config in (
+            {"size": [2, 3]}, {"size": [9, 5], "mode": "bicubic"}, {"scale": 0.6, "mode": "bilinear"},
+        )
+    ],
     "dropout": [({"x": drawn(0, 2, 3)}, {}, {})],
     "softmax": [({"x": drawn(0, 2, 3)}, {}, {})],
     "layer_norm": [({"x": drawn(0, 2, 3, 4)}, {}, {})],
@@ -204,6 +210,11 @@ NAMED_IN_CONFIG = {
     "conv_transpose_padding": "padding",
     "pool_ceil_mode": "ceil_mode",
     "pad_mode": "mode",
+    "resize_coordinates": "coordinates",
+    "resize_nearest_rounding": "nearest_rounding",
+    "resize_cubic_coefficient": "cubic_coefficient",
+    "resize_outside": "outside",
+    "resize_antialias": "antialias",
     "pixel_shuffle_mode": "mode",
     "pool_count_include_pad": "count_include_pad",
 }
@@ -211,6 +222,7 @@ SAID = {  # what a config entry is called where the convention has another word
     ("conv_transpose_padding", "same-upper"): "crop-upper",
     ("pool_ceil_mode", False): "floor",
     ("pool_count_include_pad", False): "exclude",
+    ("resize_antialias", False): "off",
 }
 
 

@@ -28,6 +28,7 @@ import onnx_faults
 import other_layers
 import pooling_layers
 import projection_faults
+import resize_layers
 import score_faults
 import shape_layers
 import tensorflow_clean
@@ -54,6 +55,7 @@ FAULTS: list[Planted] = [
     *pooling_layers.FAULTS,
     *transposed_layers.FAULTS,
     *shape_layers.FAULTS,
+    *resize_layers.FAULTS,
     *gru_layers.FAULTS,
     *jax_faults.FAULTS,
     *flax_faults.FAULTS,
@@ -75,6 +77,7 @@ CLEAN: list[Clean] = [
     *pooling_layers.CLEAN,
     *transposed_layers.CLEAN,
     *shape_layers.CLEAN,
+    *resize_layers.CLEAN,
     *gru_layers.CLEAN,
     *jax_clean.CLEAN,
     *flax_clean.CLEAN,

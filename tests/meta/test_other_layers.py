@@ -8,12 +8,22 @@ import norm_layers
 import other_layers
 import pooling_layers
 import pytest
+import resize_layers
 import shape_layers
 import transposed_layers
 from clean import Clean, assert_clean
 from planted import Planted, assert_placed_and_named
 
-LAYERS = (norm_layers, other_layers, convolution_layers, lstm_layers, pooling_layers, transposed_layers, shape_layers)
+LAYERS = (
+    norm_layers,
+    other_layers,
+    convolution_layers,
+    lstm_layers,
+    pooling_layers,
+    transposed_layers,
+    shape_layers,
+    resize_layers,
+)
 FAULTS = [fault for module in LAYERS for fault in module.FAULTS]
 CLEAN = [clean for module in LAYERS for clean in module.CLEAN]
 
