@@ -109,12 +109,11 @@ def _reader(source: Path) -> WeightFiles | None:
     present = [a for a in able if missing(a) is None]
     if able and not present:
         raise ConformanceError(f"{source}: {missing(able[0])}, which reads it, is not installed: {able[0].install}")
-    return present[0] if present else None
+    return started(present) if present else None
 
 
 def _of_weights(reader: Any, source: Path, settled: Settled, picks: Sequence[str]) -> Iterator[Part]:
     """The layers in a file of weights. A canonical name that is picked settles what may be such a layer."""
-    reader.start()
     found = list(reader.weights_in(source, settled))
     open_ones = {p.path: n for p in found for n in picks if n in p.candidates and p.path not in settled.layers}
     if open_ones:

@@ -331,6 +331,7 @@ y = layers.LSTM(5, return_sequences=True, name="cells")(y)
 y = layers.Dense(4, activation="relu", name="dense")(y)
 model = keras.Model(x, y)
 model.save("model.keras")
+model.save_weights("model.weights.h5")
 numpy = {v.path: v.numpy() for v in model.weights}
 import numpy as np
 np.savez("weights.npz", **numpy)
@@ -371,6 +372,25 @@ def test_a_keras_model_goes_to_pytorch(keras_models):
         assert np.array_equal(state["cells.weight_ih_l0"].numpy().T, input_first)
     module = nn.Linear(5, 4)
     module.load_state_dict({n: state[f"dense.{n}"] for n in ("weight", "bias")})
+
+
+def test_a_file_of_keras_weights_holds_what_the_model_does(keras_models):
+    for name in ("model.keras", "model.weights.h5"):
+        code, said, error = command(keras_models, name, "-o", f"{name}.safetensors")
+        assert code == 0, error
+        assert said.count("conforms") == 4
+    whole, weights = (load_file(keras_models / f"model.{kind}.safetensors") for kind in ("keras", "weights.h5"))
+    assert whole.keys() == weights.keys()
+    assert all(np.array_equal(a, weights[n]) for n, a in whole.items())
+
+
+def test_a_truncated_file_of_keras_weights_is_one_sentence(keras_models):
+    whole = (keras_models / "model.weights.h5").read_bytes()
+    (keras_models / "cut.weights.h5").write_bytes(whole[: len(whole) // 2])
+    code, said, error = command(keras_models, "cut.weights.h5", "-o", "cut.safetensors")
+    assert (code, said) == (2, "")
+    assert error.splitlines()[-1].startswith("conformance: cut.weights.h5: is truncated or corrupt")
+    assert not (keras_models / "cut.safetensors").exists()
 
 
 def test_a_lambda_is_refused_and_not_run(keras_models):

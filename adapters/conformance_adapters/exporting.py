@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from conformance.conversion import Held, Settled
     from conformance.trace import Request
+    from conformance_adapters.keras_layers import KerasAdapter
 
 Arrays = Mapping[str, "NDArray[Any]"]
 
@@ -120,6 +121,16 @@ class KerasExporting(Exporting):
             variable.assign(arrays[below(subject.instance, variable)])
         weights: dict[str, NDArray[Any]] = subject.weights()
         return weights
+
+    def holds_weights(self, path: Path) -> bool:
+        """A file that model.save_weights wrote."""
+        return path.name.lower().endswith(".weights.h5")
+
+    def weights_in(self, path: Path, settled: Settled) -> Iterable[Held]:
+        """Its layers, told by the names of their classes."""
+        from conformance_adapters.keras_weights import weights_in
+
+        return weights_in(path, settled, cast("KerasAdapter", self))
 
 
 class FlaxExporting(Exporting):
