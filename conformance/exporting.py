@@ -265,8 +265,11 @@ def _laid_out(row: Row, layer: LayerWeights, target: Any) -> tuple[Row, Arrays, 
             made = target.stored(asked).items()
             own: Arrays = {n: a.astype(number.dtype) if a.dtype.kind in "fV" else a for n, a in made}
             back = target.restored(asked, own)
-        except Unsupported as error:
-            why = str(error)
+        except (Unsupported, ConformanceError) as error:
+            why = why or str(error)
+            continue
+        except Exception as error:  # of a framework, whatever it raises
+            why = why or f"{name}: {type(error).__name__}: {error}"
             continue
         if any(n not in back or not _same(a, back[n]) for n, a in layer.weights.items()):
             why = why or f"{name} does not hold all of its weights"

@@ -100,8 +100,16 @@ def test_a_state_dict_comes_back_as_it_was(tmp_path, name):
         assert tensor.numpy().tobytes() == after[key].numpy().tobytes()
 
 
-@pytest.mark.parametrize("to", [n for n in layout_names() if n != "torch"])
-@pytest.mark.parametrize("name", ["linear", "attention", "lstm", "layer-norm", "conv2d"])
+MATLAB_HAS = ("linear", "linear-no-bias", "attention", "lstm", "layer-norm", "conv2d")
+PAIRS = [
+    (name, to)
+    for to in layout_names()
+    for name in MODULES
+    if (to != "matlab" or name in MATLAB_HAS) and (to, name) != ("flax", "gru")
+]
+
+
+@pytest.mark.parametrize(("name", "to"), PAIRS)
 def test_another_layout_and_back_gives_the_same_bytes(tmp_path, name, to):
     source, options = saved(name, tmp_path)
     there, other, back = (tmp_path / f"{n}.safetensors" for n in ("there", "other", "back"))
@@ -112,6 +120,21 @@ def test_another_layout_and_back_gives_the_same_bytes(tmp_path, name, to):
     before, after = load_file(there), load_file(back)
     assert before.keys() == after.keys()
     assert all(a.dtype == after[n].dtype and a.tobytes() == after[n].tobytes() for n, a in before.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "to", "said"),
+    [
+        ("gru", "flax", "has a recurrent_bias in the candidate only"),
+        ("gru", "matlab", "no declared layout for gru"),
+        ("cross-attention", "matlab", "12x12"),
+        ("both-ways", "matlab", "does not hold all of its weights"),
+    ],
+)
+def test_what_a_framework_does_not_have_is_said(tmp_path, name, to, said):
+    source, options = saved(name, tmp_path)
+    with pytest.raises(ConformanceError, match=said):
+        export(source, tmp_path / "out.safetensors", to=to, **options)
 
 
 def test_a_safetensors_file_of_pytorch_is_a_state_dict(tmp_path):
@@ -136,6 +159,20 @@ def test_bfloat16_stays_bfloat16(tmp_path):
     export(tmp_path / "there.safetensors", tmp_path / "back.pt", to="torch")
     before, after = (torch.load(tmp_path / n, weights_only=True) for n in ("narrow.pt", "back.pt"))
     assert all(after[n].dtype == torch.bfloat16 and torch.equal(t, after[n]) for n, t in before.items())
+
+
+def test_a_wrong_conversion_is_not_written(tmp_path, monkeypatch):
+    """Of a square kernel no shape tells that it was not transposed: only the run does."""
+    from conformance_adapters import torch_live
+
+    right = torch_live.held
+    torch.save(nn.Linear(5, 5).state_dict(), tmp_path / "square.pt")
+    monkeypatch.setattr(torch_live, "held", lambda module: {**right(module), "kernel": right(module)["kernel"].T})
+    done = export(tmp_path / "square.pt", tmp_path / "out.safetensors")
+    assert done.exit_code == 1
+    assert done.rows[0].source.status == "diverges"
+    assert "product" in done.rows[0].source.message
+    assert not (tmp_path / "out.safetensors").exists()
 
 
 # -- a whole model -------------------------------------------------------------------------------------------------
