@@ -323,7 +323,11 @@ def _named(path: str, name: str) -> str:
 
 def _described(layer: LayerWeights, names: Mapping[str, str], subject: str) -> Described:
     shapes = {n: list(a.shape) for n, a in layer.weights.items()}
-    known = {n: v for n, v in layer.config.items() if n not in layer.assumed}
+    config, stands_in = layer.config, get_layer(layer.layer, layer.config).falls_back
+    # What is only that of another entry is left to it: the other may be said later.
+    known = {
+        n: v for n, v in config.items() if n not in layer.assumed and (config.get(stands_in.get(n, "")) or ...) != v
+    }
     return Described(
         layer.path, layer.layer, known, layer.dtype, shapes, dict(names), subject, list(layer.assumed), layer.origin
     )

@@ -250,6 +250,14 @@ def test_without_its_heads_an_attention_goes_nowhere_else(tmp_path, model):
     assert held["encoder.self_attn.query.kernel"].shape == (12, 3, 4)
 
 
+def test_heads_may_be_said_later(tmp_path):
+    source, _ = saved("attention", tmp_path)
+    export(source, tmp_path / "there.safetensors")
+    done = export(tmp_path / "there.safetensors", tmp_path / "out.safetensors", to="flax", config={"": {"heads": 3}})
+    assert done.rows[0].target.status == "conforms"
+    assert load_file(tmp_path / "out.safetensors")["query.kernel"].shape == (12, 3, 4)
+
+
 def test_a_wrong_layer_is_told_by_its_parameters(tmp_path, model):
     done = export(model, tmp_path / "out.safetensors", layers=["encoder.linear1=conv2d"])
     assert "no `weight` of 4 axes" in reasons(done)["encoder.linear1"]
@@ -487,6 +495,12 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, capfd):
         with pytest.raises(ConformanceError, match="pickled code, which is never run"):
             export(tmp_path / name, tmp_path / "out.safetensors")
     assert "it ran" not in capfd.readouterr().out
+
+
+def test_a_tensor_larger_than_its_bytes_is_refused(tmp_path):
+    torch.save({"weight": torch.zeros(1).expand(2**20, 2**20)}, tmp_path / "huge.pt")
+    with pytest.raises(ConformanceError, match="which its bytes do not hold"):
+        export(tmp_path / "huge.pt", tmp_path / "out.safetensors")
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors", ".onnx", ".keras", ".mat"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+import zipfile
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from conformance.archive import members
 from conformance.errors import ConformanceError
 
 if TYPE_CHECKING:
@@ -41,6 +43,12 @@ def state_in(path: Path) -> dict[str, Tensor]:
 
 def _unpickled(path: Path) -> Any:
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                members(path, archive)
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise ConformanceError(f"{path}: is truncated or corrupt ({error}); write it again") from error
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -64,8 +72,14 @@ def _tensors(path: Path, found: Any) -> dict[str, Tensor]:
         if not isinstance(item, Mapping):
             continue
         tensors = {n: t for n, t in item.items() if isinstance(n, str) and isinstance(t, torch.Tensor)}
-        if tensors:
-            return {n: t.detach() for n, t in tensors.items() if t.layout is torch.strided}
+        plain = {n: t.detach() for n, t in tensors.items() if t.layout is torch.strided}
+        for name, tensor in plain.items():
+            if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+                raise ConformanceError(
+                    f"{path}: {name!r} is {list(tensor.shape)}, which its bytes do not hold; save a copy of it"
+                )
+        if plain:
+            return plain
         waiting += [item[name] for name in _WRAPPERS if name in item]
     raise ConformanceError(f"{path}: holds no state dict: save one with torch.save(model.state_dict(), ...)")
 
