@@ -9,9 +9,10 @@ from torch import nn
 
 from conformance.errors import Unsupported
 from conformance_adapters.torch_resize import NEAREST, Upsample
-from conformance_adapters.torch_shape import PADS, Dropout, Embedding, Flatten, Pad, PixelShuffle
+from conformance_adapters.torch_shape import PADS, Bilinear, Dropout, Embedding, Flatten, Pad, PixelShuffle
 from conformance_adapters.torch_subject import TorchSubject
 
+PAIR = ("first", "second")
 NEAREST_MODES = {mode: asked for asked, mode in NEAREST.items()}
 Config = Callable[[Any], dict[str, Any]]
 Inputs = Callable[[Any, Mapping[str, Any]], dict[str, Any]]
@@ -69,6 +70,7 @@ def own_shapes() -> dict[type[nn.Module], tuple[type[TorchSubject], Config, Inpu
     pads: dict[str, type[Pad]] = {**PADS, **{f"ZeroPad{axes}d": PADS[f"ConstantPad{axes}d"] for axes in (1, 2, 3)}}
     return {
         nn.Embedding: (Embedding, _embedding, _first("indices")),
+        nn.Bilinear: (Bilinear, lambda module: {}, lambda m, given: dict(zip(PAIR, given.values(), strict=True))),
         nn.Flatten: (Flatten, _flatten, _first("x")),
         nn.Dropout: (Dropout, lambda module: {"rate": module.p}, _first("x")),
         nn.PixelShuffle: (PixelShuffle, lambda module: {"factor": module.upscale_factor}, _channels_last),

@@ -1,4 +1,4 @@
-"""PyTorch's embedding, and its modules that move elements; what is padded or shuffled has channels second."""
+"""PyTorch's embedding and bilinear map, and its modules that move elements: some have channels second."""
 
 from __future__ import annotations
 
@@ -34,6 +34,30 @@ class Embedding(TorchSubject):
     def forward(self) -> torch.Tensor:
         """`... dim`."""
         return self.module(self.inputs["indices"])
+
+
+class Bilinear(TorchSubject):
+    """torch.nn.Bilinear."""
+
+    name: ClassVar[str] = "torch.nn.Bilinear"
+    layer: ClassVar[str] = "bilinear"
+
+    def make(self) -> torch.nn.Module:
+        """The module, of the kernel's size."""
+        from torch import nn
+
+        return nn.Bilinear(*self.request.weights["kernel"].shape, bias="bias" in self.request.weights)
+
+    def layouts(self) -> Sequence[Parameter]:
+        """`out first second`."""
+        return [
+            Parameter("weight", "kernel", "first second out -> out first second"),
+            Parameter("bias", "bias", "out -> out"),
+        ]
+
+    def forward(self) -> torch.Tensor:
+        """`*batch out`."""
+        return self.module(self.inputs["first"], self.inputs["second"])
 
 
 class Flatten(TorchSubject):
@@ -134,4 +158,4 @@ KINDS = {
     "circular": "CircularPad",
 }
 PADS = {f"{kind}{axes}d": Pad.of(mode, kind, axes) for mode, kind in KINDS.items() for axes in (1, 2, 3)}
-SUBJECTS: tuple[type[TorchSubject], ...] = (Embedding, Flatten, *PADS.values(), PixelShuffle, Dropout)
+SUBJECTS: tuple[type[TorchSubject], ...] = (Embedding, Bilinear, Flatten, *PADS.values(), PixelShuffle, Dropout)

@@ -15,6 +15,7 @@ _FAMILIES = {
     "multi_head_attention": "multi_head_attention",
     "rotary_embedding": "rotary",
     "linear": "linear",
+    "bilinear": "bilinear",
     "embedding": "embedding",
     "flatten": "shape",
     "pad": "shape",

@@ -104,3 +104,17 @@ def test_the_order_of_blocks_that_an_operator_of_onnx_has_by_default_is_named():
     model = parsed("float[2, 8, 5, 7] x) => (float[A, B, C, D] y", "y = DepthToSpace <blocksize = 2> (x)")
     case = check(model, "pixel_shuffle", inputs={"x": PLANE}, config={"mode": "CRD"})
     assert [(f.convention, f.value) for f in case.diagnosis] == [("pixel_shuffle.mode", "DCR")]
+
+
+def test_a_bilinear_map_is_read_and_one_whose_kernel_is_turned_is_not_it():
+    torch.manual_seed(1)
+    inputs = {"first": rng.normal(size=(5, 4)), "second": rng.normal(size=(5, 4))}
+    module = nn.Bilinear(4, 4, 3)
+    assert check(module, "bilinear", inputs=inputs).status == "conforms"
+
+    class Turned(nn.Module):
+        def forward(self, first, second):
+            return module(second, first)
+
+    weights = {"kernel": module.weight.detach().numpy().transpose(1, 2, 0), "bias": module.bias.detach().numpy()}
+    assert check(Turned(), "bilinear", inputs=inputs, weights=weights).status == "diverges"

@@ -44,6 +44,7 @@ CASES = {
     ],
     "rotary_embedding": [({"x": drawn(0, 2, 5, 2, 6)}, {}, {"dim": 4})],
     "linear": [({"x": drawn(0, 2, 3)}, {"kernel": drawn(1, 3, 4)}, {})],
+    "bilinear": [({"first": drawn(0, 2, 3), "second": drawn(1, 2, 4)}, {"kernel": drawn(2, 3, 4, 5)}, {})],
     "embedding": [({"indices": np.array([[0, 2], [1, 1]])}, {"table": drawn(1, 4, 3)}, {})],
     "flatten": [({"x": drawn(0, 2, 3, 4, 5)}, {}, {})],
     "pad": [
