@@ -454,9 +454,9 @@ def model_there(backend):
     return {
         "asked": asked,
         "parts": [(p.path, p.layer, p.unsupported, sorted(p.inputs)) for p in parts],
-        "mask": parts[0].inputs["mask"],
-        "causal": parts[1].subject.own().config,
-        "crossing": (parts[1].inputs["query_input"], crossing),
+        "mask": parts[1].inputs["mask"],
+        "causal": parts[2].subject.own().config,
+        "crossing": (parts[2].inputs["query_input"], crossing),
         "cases": {c.subject: (c.status, c.message) for c in run.cases},
     }
 
@@ -466,6 +466,7 @@ def test_every_known_layer_of_a_model_is_judged_on_what_reaches_it(there):
     block = next(path.partition(".")[0] for path, *_ in found["parts"] if path.endswith(".attention"))
     x = ["x"]
     assert found["parts"] == [
+        ("table", "embedding", None, ["indices"]),
         ("crossed", "multi_head_attention", None, ["key_input", "mask", "query_input"]),
         (f"{block}.attention", "multi_head_attention", None, ["query_input"]),
         (f"{block}.hidden.0 (before relu)", "linear", None, x),
@@ -482,7 +483,7 @@ def test_every_known_layer_of_a_model_is_judged_on_what_reaches_it(there):
     reached, computed = found["crossing"]
     assert np.abs(reached - computed).max() < 1e-5
     assert set(found["cases"].values()) == {("conforms", None)}
-    assert len(found["cases"]) == 8
+    assert len(found["cases"]) == 9
 
 
 def mixed_there(backend):
