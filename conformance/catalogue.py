@@ -100,6 +100,8 @@ def _divergences() -> Iterator[str]:
             yield f"{name}  {entry.subject or 'every subject'}  at {entry.step}"
             yield from _hanging("    ", ", ".join(entry.fixtures))
             yield from _hanging("    ", f"{entry.reason} {entry.link}".rstrip())
+            if entry.script:
+                yield f"    reproductions/{entry.script}"
 
 
 def _discrimination() -> Iterator[str]:

@@ -1,8 +1,9 @@
 """Known divergences: data beside an adapter, with the evidence, and strict.
 
 `known_divergences/<adapter>.toml` in the adapter's package lists `[[divergence]]` entries: fixtures, step,
-reason, link, and optionally subject, dtypes, modes, versions (of the framework, as a version specifier) and
-conventions (the diagnosis that must come out). One that no longer diverges fails the run.
+reason, link, and optionally subject, dtypes, modes, versions (of the framework, as a version specifier),
+conventions (the diagnosis that must come out) and script (which shows it, in the folder `reproductions`).
+One that no longer diverges fails the run.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 class Divergence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One entry: a fault of one cause. Empty `subject`, `dtypes`, `modes` or `versions` stand for all;
-    `conventions` is the diagnosis that must come out, or None where any may.
+    `conventions` is the diagnosis that must come out, or None where any may; `script`, the name of its reproduction.
     """
 
     fixtures: tuple[str, ...]
@@ -36,6 +37,7 @@ class Divergence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     modes: tuple[str, ...] = ()
     versions: dict[str, str] = {}
     conventions: tuple[str, ...] | None = None
+    script: str = ""
 
     def __post_init__(self) -> None:
         from packaging.specifiers import InvalidSpecifier, SpecifierSet

@@ -1,4 +1,5 @@
-"""Writes what is made from data: conventions.md, divergences.md, support.md, commands.md, and the README's table.
+"""Writes what is made from data: conventions.md, divergences.md, reproductions.md, support.md, commands.md, and the
+README's table.
 
 python docs/catalogue.py            # writes what has changed
 python docs/catalogue.py --check    # writes nothing, and exits with 1 where a page is stale
@@ -19,6 +20,7 @@ from conformance.conventions import Convention, conventions
 from conformance.divergences import Divergence, known
 from conformance.fixture import fixtures
 from conformance.layers import get_layer, layer_names
+from conformance.reproductions import Reproduction, claim, reproductions, source
 from conformance.support import Support, support
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,6 +55,7 @@ def pages(root: Path) -> Iterator[tuple[Path, str]]:
     """Each page with the text that it should have."""
     yield root / "docs" / "conventions.md", "\n".join(conventions_page()) + "\n"
     yield root / "docs" / "divergences.md", "\n".join(divergences_page()) + "\n"
+    yield root / "docs" / "reproductions.md", "\n".join(reproductions_page()) + "\n"
     yield root / "docs" / "support.md", "\n".join(support_page()) + "\n"
     head = ["# Command reference", "", _MADE.format("conformance/options.py"), ""]
     yield root / "docs" / "commands.md", "\n".join([*head, *commands_page()]) + "\n"
@@ -206,6 +209,71 @@ def _divergence(entry: Divergence) -> Iterator[str]:
         yield f"- diagnosis that must come out: {named or 'unexplained'}"
     if entry.link:
         yield f"- evidence: <{entry.link}>"
+    if entry.script:
+        yield f"- reproduction: [`{entry.script}`](reproductions.md#{_anchor(entry.script)})"
+
+
+# -- reproductions --------------------------------------------------------------------------------------------
+
+
+def reproductions_page() -> Iterator[str]:
+    """The page of scripts that show a divergence with one framework alone: a table of them, then each in full."""
+    listed = reproductions(OWN_ADAPTERS)
+    yield "# Reproductions"
+    yield ""
+    yield _MADE.format("adapters/conformance_adapters/reproductions/")
+    yield ""
+    yield (
+        "Where a framework leaves its documentation, or what the others agree on: one script for each cause, which "
+        "needs NumPy and that framework alone, not conformance. It prints the versions, the numbers expected and those "
+        "got. It exits with 0 where the divergence is still there, and with 1 and `no longer reproduces` where it is "
+        "not. The expected numbers come from the formula in NumPy, or by hand. The tests run every one. "
+        "[Known divergences](divergences.md) has the cases of the fixtures in which some of them show."
+    )
+    yield ""
+    yield f"{len(listed)} scripts:"
+    yield ""
+    yield "| layer | what is wrong | versions | upstream |"
+    yield "|---|---|---|---|"
+    for one in sorted(listed, key=lambda r: (r.layer, r.script)):
+        what = cell(claim(source(OWN_ADAPTERS, one.script)))
+        issue = f"[{_issue(one.issue)}]({one.issue})" if one.issue else ""
+        yield f"| `{one.layer}` | [{what}](#{_anchor(one.script)}) | {_versions(one)} | {issue} |"
+    for one in sorted(listed, key=lambda r: r.script):
+        yield ""
+        yield from _reproduction(one)
+
+
+def _reproduction(one: Reproduction) -> Iterator[str]:
+    text = source(OWN_ADAPTERS, one.script)
+    yield f"## {one.script.removesuffix('.py')}"
+    yield ""
+    yield cell(claim(text))
+    yield ""
+    yield f"- layer: `{one.layer}`, at {one.step}"
+    yield f"- versions: {_versions(one)}"
+    yield f"- expected: {code(one.expected)}"
+    yield f"- got: {code(one.got)}"
+    if one.issue:
+        yield f"- upstream: <{one.issue}>"
+    yield ""
+    yield "```python"
+    yield text.rstrip()
+    yield "```"
+
+
+def _versions(one: Reproduction) -> str:
+    return ", ".join(f"{package} {version}" for package, version in one.versions.items())
+
+
+def _issue(url: str) -> str:
+    """An issue by its repository and number."""
+    owner_and_name, _, number = url.removeprefix("https://github.com/").rpartition("/")
+    return f"{owner_and_name.split('/')[1]}#{number}"
+
+
+def _anchor(script: str) -> str:
+    return script.removesuffix(".py")
 
 
 # -- what runs where ------------------------------------------------------------------------------------------
