@@ -361,7 +361,8 @@ def padding(convention: Convention, value: str, text: str) -> bool:
 def norm_position(convention: Convention, value: str, text: str) -> bool:
     width = 4
     kernels = {f"self_attention.{part}_kernel": normal(width, width) for part in ("query", "key", "value", "output")}
-    weights = {**kernels, "feed_forward.expand_kernel": normal(width, 6), "feed_forward.output_kernel": normal(6, width)}
+    maps = {"feed_forward.expand_kernel": normal(width, 6), "feed_forward.output_kernel": normal(6, width)}
+    weights = {**kernels, **maps}
     scale, x = normal(width), normal(2, 3, width)
     weights["norm1.scale"] = scale
     v = ran("transformer_encoder_layer", under(convention, value), {}, {"x": x}, weights)
