@@ -1,7 +1,7 @@
 """torch.nn.functional.gelu has few digits right for x below about -3, and none for x below about -8.3, in float64 too.
 
 It is x * Phi(x), and 1 + erf(x / sqrt(2)) cancels where erfc(-x / sqrt(2)) does not, which JAX takes.
-https://docs.pytorch.org/docs/stable/generated/torch.nn.GELU.html
+https://docs.pytorch.org/docs/stable/generated/torch.nn.GELU.html, https://github.com/pytorch/pytorch/issues/187806
 """
 
 import math
