@@ -30,7 +30,7 @@ KEYS = CUBIC.with_config(cubic_coefficient=-0.5, outside="excluded")
 
 IN_TORCH, RIGHT_IN_TORCH = Corpus(), CleanCorpus()
 IN_JAX, RIGHT_IN_JAX = Corpus("JAX", in_jax), CleanCorpus("JAX", in_jax)
-IN_TENSORFLOW = Corpus("TensorFlow", in_tensorflow)
+IN_TENSORFLOW, RIGHT_IN_TENSORFLOW = Corpus("TensorFlow", in_tensorflow), CleanCorpus("TensorFlow", in_tensorflow)
 IN_NUMPY, RIGHT_IN_NUMPY = Corpus("NumPy", in_numpy), CleanCorpus("NumPy", in_numpy)
 
 
@@ -79,6 +79,21 @@ def tensorflow_cubic(w: Weights, c: Config) -> Call:
     return lambda x: tf.image.resize(x, (9, 13), "bicubic")
 
 
+@RIGHT_IN_TENSORFLOW.add(LARGER)
+def tensorflow_larger(w: Weights, c: Config) -> Call:
+    """As a product with a matrix for each axis: tf.image.resize has no float64."""
+
+    def matrix(inside: int, count: int) -> np.ndarray:
+        at = np.clip((np.arange(count) + 0.5) * inside / count - 0.5, 0, inside - 1)
+        return np.maximum(1 - np.abs(at[:, None] - np.arange(inside)), 0)
+
+    def resize(x: tf.Tensor) -> tf.Tensor:
+        rows, columns = (tf.constant(m, x.dtype) for m in (matrix(6, 9), matrix(8, 13)))
+        return tf.einsum("qw,bpwc->bpqc", columns, tf.einsum("ph,bhwc->bpwc", rows, x))
+
+    return resize
+
+
 # ---------------------------------------------------------------------------------------------- NumPy
 @RIGHT_IN_NUMPY.add(LARGER)
 def numpy_larger(note: Notebook, w: Weights, c: Config) -> Call:
@@ -102,4 +117,4 @@ def numpy_lower_of_two(note: Notebook, w: Weights, c: Config) -> Call:
 
 
 FAULTS: list[Planted] = [*IN_TORCH, *IN_JAX, *IN_TENSORFLOW, *IN_NUMPY]
-CLEAN: list[Clean] = [*RIGHT_IN_TORCH, *RIGHT_IN_JAX, *RIGHT_IN_NUMPY]
+CLEAN: list[Clean] = [*RIGHT_IN_TORCH, *RIGHT_IN_JAX, *RIGHT_IN_TENSORFLOW, *RIGHT_IN_NUMPY]

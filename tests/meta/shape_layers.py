@@ -29,7 +29,7 @@ SHUFFLED = Problem("pixel_shuffle", {"factor": 2}, {"x": X})
 
 IN_TORCH, RIGHT_IN_TORCH = Corpus(), CleanCorpus()
 IN_JAX, RIGHT_IN_JAX = Corpus("JAX", in_jax), CleanCorpus("JAX", in_jax)
-IN_TENSORFLOW = Corpus("TensorFlow", in_tensorflow)
+IN_TENSORFLOW, RIGHT_IN_TENSORFLOW = Corpus("TensorFlow", in_tensorflow), CleanCorpus("TensorFlow", in_tensorflow)
 IN_NUMPY, RIGHT_IN_NUMPY = Corpus("NumPy", in_numpy), CleanCorpus("NumPy", in_numpy)
 
 
@@ -100,5 +100,85 @@ def numpy_flat_in_the_order_of_matlab(note: Notebook, w: Weights, c: Config) -> 
     return lambda x: note("flat", np.stack([sample.ravel(order="F") for sample in x]))
 
 
+# ------------------------------------------------- each layer and its first mistake, in what is left
+Made = Callable[[Any, Any, Any], Any]
+FORMS: dict[str, tuple[Problem, dict[str, str], Made, Made]] = {
+    "rows": (
+        ROWS,
+        {"embedding.padding-index": "shifted"},
+        lambda xp, x, w: w["table"][x.astype(int)] if xp is not tf else tf.gather(w["table"], tf.cast(x, tf.int32)),
+        lambda xp, x, w: (
+            w["table"][x.astype(int) + 1] if xp is not tf else tf.gather(w["table"], tf.cast(x, tf.int32) + 1)
+        ),
+    ),
+    "flat": (
+        FLAT,
+        {"flatten.order": "channels-first"},
+        lambda xp, x, w: xp.reshape(x, (2, -1)),
+        lambda xp, x, w: xp.reshape((tf if xp is tf else xp).transpose(x, (0, 3, 1, 2)), (2, -1)),
+    ),
+    "padded": (
+        PADDED,
+        {"pad.mode": "symmetric"},
+        lambda xp, x, w: xp.pad(x, ((0, 0), (2, 1), (1, 2), (0, 0)), "reflect"),
+        lambda xp, x, w: xp.pad(x, ((0, 0), (2, 1), (1, 2), (0, 0)), "symmetric"),
+    ),
+    "blocks": (
+        SHUFFLED,
+        {"pixel_shuffle.mode": "DCR"},
+        lambda xp, x, w: xp.reshape(
+            xp.transpose(xp.reshape(x, (2, 5, 7, 3, 2, 2)), (0, 1, 4, 2, 5, 3)), (2, 10, 14, 3)
+        ),
+        lambda xp, x, w: xp.reshape(
+            xp.transpose(xp.reshape(x, (2, 5, 7, 2, 2, 3)), (0, 1, 3, 2, 4, 5)), (2, 10, 14, 3)
+        ),
+    ),
+}
+
+
+def _plain(xp: Any, made: Made, name: str) -> Callable[[Weights, Config], Call]:
+    def positional(w: Weights, c: Config) -> Call:
+        return lambda *given, **named: made(xp, [*given, *named.values()][0], w)
+
+    positional.__name__ = name
+    return positional
+
+
+def _noted(made: Made, name: str) -> Callable[[Notebook, Weights, Config], Call]:
+    def build(note: Notebook, w: Weights, c: Config) -> Call:
+        return lambda *given, **named: note("made", made(np, [*given, *named.values()][0], w))
+
+    build.__name__ = name
+    return build
+
+
+for key, (problem, named, right, wrong) in FORMS.items():
+    RIGHT_IN_JAX.add(problem)(_plain(jnp, right, f"jax_{key}_rightly"))
+    IN_JAX.plant(problem, "output", named)(_plain(jnp, wrong, f"jax_{key}_wrongly"))
+    RIGHT_IN_TENSORFLOW.add(problem)(_plain(tf, right, f"tensorflow_{key}_rightly"))
+    IN_TENSORFLOW.plant(problem, "output", named)(_plain(tf, wrong, f"tensorflow_{key}_wrongly"))
+    RIGHT_IN_NUMPY.add(problem)(_noted(right, f"numpy_{key}_rightly"))
+    IN_NUMPY.plant(problem, "output", named)(_noted(wrong, f"numpy_{key}_wrongly"))
+
+
+@RIGHT_IN_TORCH.add(FLAT)
+def flat_by_joining(w: Weights, c: Config) -> Call:
+    return lambda x: torch.stack([sample.ravel() for sample in x])
+
+
+@RIGHT_IN_TORCH.add(PADDED)
+def padded_one_axis_after_the_other(w: Weights, c: Config) -> Call:
+    def pad(x: torch.Tensor) -> torch.Tensor:
+        wide = F.pad(x.permute(0, 3, 1, 2), (1, 2, 0, 0), mode="reflect")
+        return F.pad(wide, (0, 0, 2, 1), mode="reflect").permute(0, 2, 3, 1)
+
+    return pad
+
+
+@IN_TORCH.plant(SHUFFLED, "output", {"pixel_shuffle.mode": "DCR"})
+def BlocksOfTheFastestChannel(w: Weights, c: Config) -> Call:
+    return lambda x: x.reshape(2, 5, 7, 2, 2, 3).permute(0, 1, 3, 2, 4, 5).reshape(2, 10, 14, 3)
+
+
 FAULTS: list[Planted] = [*IN_TORCH, *IN_JAX, *IN_TENSORFLOW, *IN_NUMPY]
-CLEAN: list[Clean] = [*RIGHT_IN_TORCH, *RIGHT_IN_JAX, *RIGHT_IN_NUMPY]
+CLEAN: list[Clean] = [*RIGHT_IN_TORCH, *RIGHT_IN_JAX, *RIGHT_IN_TENSORFLOW, *RIGHT_IN_NUMPY]
