@@ -1,6 +1,6 @@
 """tf.nn.log_softmax of float16 adds up in float16 on the CPU, and is minus infinity in a row of 70000.
 
-It is -log(70000), which float16 holds, and PyTorch gives: https://www.tensorflow.org/api_docs/python/tf/nn/log_softmax
+It is -log(70000), which float16 holds, and ONNX Runtime gives: https://www.tensorflow.org/api_docs/python/tf/nn/log_softmax
 """
 
 import os
