@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from conformance.archive import most_unpacked
 from conformance.errors import ConformanceError
 from conformance.wire import load, save
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 SECONDS = 5.0
 """How long a small file may take."""
+_MEMORY = 512 * 2**20
+"""Bytes that the process may take for a file, besides twice what such a file may unpack to."""
 _PREFIX = "array."  # a file's own names may be ones that mean something where they are sent
 _BYTES_A_SECOND = 5e6  # of a large one: ten times slower than a slow disk, with the packing
 
@@ -124,14 +128,28 @@ def answer() -> None:
     for line in sys.stdin:
         function, path, resave, target = json.loads(line)
         module, _, name = function.partition(":")
+        reader = getattr(import_module(module), name)
+        _no_more_than(2 * most_unpacked(Path(path)) + _MEMORY)
         try:
-            arrays, told = getattr(import_module(module), name)(Path(path), resave)
+            arrays, told = reader(Path(path), resave)
             save(Path(target), {_PREFIX + name: array for name, array in arrays.items()}, told)
             _say(replies, {"read": True})
         except ConformanceError as error:
             _say(replies, {"refused": str(error)})
+        except MemoryError:
+            _say(replies, {"refused": f"{path}: takes more memory than a file of its size should; {resave}"})
         except BaseException:
             _say(replies, {"raised": traceback.format_exc()})
+
+
+def _no_more_than(size: int) -> None:
+    """Let this process take `size` bytes of memory more than it has, where the system tells how much that is."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        held = 1024 * int(status.read_text().partition("VmData:")[2].split()[0])
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = held + size if hard == resource.RLIM_INFINITY else min(held + size, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
 def _say(to: IO[str], answer: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -23,6 +24,7 @@ SCHEMA = 1
 """The schema version that is written and read."""
 MOST_BYTES = 256 * 2**20
 """Ten times what a run of every fixture on every adapter writes, and more: a larger file is none of ours."""
+_DEPTH = 16  # of lists and tables in a config
 _NOT_FINITE = ("inf", "-inf", "nan")
 
 
@@ -112,6 +114,8 @@ def faults(found: Run | Difference) -> Iterator[str]:
         for number, case in enumerate(found.cases):
             if case.status not in STATUSES:
                 yield f"case {number} has the status {case.status!r}, which there is not"
+            if _deeper(case.config, _DEPTH):
+                yield f"the config of case {number} is nested more than {_DEPTH} deep"
             for step in case.steps:
                 if step.sample is not None and not _fits(step.sample):
                     yield f"the sample of {step.name!r} in case {number} does not have the sizes that it says"
@@ -133,6 +137,12 @@ def _faults_of_gate(found: Gated) -> Iterator[str]:
             yield f"the baseline of case {number} has the status {case.baseline.status!r}, which there is not"
     if found.changes != counted(found.cases) or found.failing != sum(case.fails for case in found.cases):
         yield "its changes are not those of its cases"
+
+
+def _deeper(value: Any, most: int) -> bool:
+    """Whether lists and tables are more than `most` deep in one another: a page of it could not be written."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(most == 0 or _deeper(v, most - 1) for v in inner if isinstance(v, dict | list))
 
 
 def _fits(sample: Sample) -> bool:

@@ -29,6 +29,9 @@ def fail(path, resave):
 def hang(path, resave):
     time.sleep(600)
 
+def fill(path, resave):
+    held = [np.ones(2**24) for _ in range(10**4)]
+
 def die(path, resave):
     ctypes.string_at(0)
 """
@@ -67,6 +70,14 @@ def test_what_does_not_end_is_ended_and_the_next_file_is_read(reading):
     with pytest.raises(ConformanceError, match=r"is corrupt \(reading it did not end within [01] s\); save it anew"):
         reader(file, "save it anew")
     assert time.monotonic() - start < 60
+    reader.function = "readers:read"
+    assert reader(file, "")[1]
+
+
+def test_what_takes_memory_without_end_is_refused(reading):
+    reader, file = reading("fill", 60.0)
+    with pytest.raises(ConformanceError, match="file: takes more memory than a file of its size should; save it anew"):
+        reader(file, "save it anew")
     reader.function = "readers:read"
     assert reader(file, "")[1]
 

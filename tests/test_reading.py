@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from conformance import reading
@@ -81,6 +82,15 @@ def test_a_result_that_could_not_have_been_written_is_refused(old: str, new: str
     assert old in text
     path.write_text(text.replace(old, new))
     assert said in refused(path)
+
+
+def test_a_config_that_is_nested_without_end_is_refused(tmp_path: Path) -> None:
+    nested: list[object] = []
+    for _ in range(100):
+        nested = [nested]
+    case = msgspec.structs.replace(CASE, config={"padding": nested})
+    write("json", msgspec.structs.replace(RUN, cases=[case]), tmp_path / "x.json")
+    assert "the config of case 0 is nested more than 16 deep" in refused(tmp_path / "x.json")
 
 
 @pytest.mark.parametrize(("field", "value"), [("status", "alike"), ("rounding", "none")])

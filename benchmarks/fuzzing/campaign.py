@@ -160,7 +160,7 @@ def fuzz(reader: str, folder: Path, seconds: float, seed: int, keep: Path, input
         path.write_bytes(content)
         found = child.read(path)
         path.unlink(missing_ok=True)
-        if known.apart and found["outcome"] in ("hang", "death"):
+        if known.apart and found["outcome"] in ("hang", "death", "memory"):
             found = {"outcome": "refused", "said": found["said"]}
         if (left := _listed(folder) - before) and found["outcome"] in (*FINE, "sentence"):
             found = {"outcome": "left behind", "said": ", ".join(sorted(left))[:300]}

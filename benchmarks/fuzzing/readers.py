@@ -15,7 +15,7 @@ class Reader:
     """`read` gives what was read; `suffixes` are of the files it takes; `seconds` is the longest that one may take.
 
     A `heavy` one loads a framework: its coverage is not watched. What the tool does `apart`, in a process of its own,
-    may fail to end, or die: that is refused there (`conformance.apart`).
+    may fail to end, die, or take memory without end: that is refused there (`conformance.apart`).
     """
 
     read: Callable[[Path], Any]
