@@ -24,6 +24,7 @@ from conformance.arrays import read_arrays
 from conformance.errors import ConformanceError
 from conformance.fixture import read_folder
 from conformance.policy import read_policy
+from conformance_adapters import keras_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
@@ -238,6 +239,7 @@ from pathlib import Path
 import keras
 
 from conformance.errors import ConformanceError
+from conformance_adapters import keras_file
 from conformance_adapters.keras_file import load
 
 if sys.argv[1] == "save":
@@ -325,3 +327,14 @@ def test_a_tensor_that_does_not_hold_what_it_declares(tmp_path, dims):
     (tmp_path / "m.onnx").write_bytes(helper.make_model(graph).SerializeToString())
     with pytest.raises(ConformanceError, match="'w' does not hold what its type and shape say"):
         read_model(tmp_path / "m.onnx")
+
+
+def test_what_h5py_raises_for_a_keras_files_weights_is_a_sentence(tmp_path, monkeypatch):
+    """A root that is damaged in a certain way has no identity: h5py raises TypeError, and not OSError."""
+
+    def unhashable(*arguments):
+        raise TypeError("Objects of class FileID cannot be hashed")
+
+    monkeypatch.setattr("h5py.File", unhashable)
+    with pytest.raises(ValueError, match=r"its weights do not hold together \(Objects of class FileID"):
+        keras_file._require_plain(tmp_path / "x.keras", b"")

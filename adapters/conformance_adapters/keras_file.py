@@ -88,23 +88,26 @@ def _require_plain(path: Path, weights: bytes) -> None:
     """Raise ValueError where weights are kept in another file, are linked to, or unpack to more than they should."""
     import h5py
 
-    with h5py.File(io.BytesIO(weights), "r") as file:
-        declared, waiting, seen = 0, [file], {file.id}
-        while waiting:
-            group = waiting.pop()
-            for name in group:
-                if type(group.get(name, getlink=True)).__name__ != "HardLink":
-                    raise ValueError(f"{name!r} in its weights is a link to something elsewhere")
-                item = group[name]
-                if isinstance(item, h5py.Dataset):
-                    if item.is_virtual or item.external:
-                        raise ValueError(f"{name!r} in its weights is kept in another file")
-                    declared += item.size * item.dtype.itemsize if item.shape is not None else 0
-                elif isinstance(item, h5py.Group) and item.id not in seen:
-                    seen.add(item.id)
-                    waiting.append(item)
-        if declared > most_unpacked(path):
-            raise ValueError(f"its weights unpack to {declared} bytes")
+    try:
+        with h5py.File(io.BytesIO(weights), "r") as file:
+            declared, waiting, seen = 0, [file], {file.id}
+            while waiting:
+                group = waiting.pop()
+                for name in group:
+                    if type(group.get(name, getlink=True)).__name__ != "HardLink":
+                        raise ValueError(f"{name!r} in its weights is a link to something elsewhere")
+                    item = group[name]
+                    if isinstance(item, h5py.Dataset):
+                        if item.is_virtual or item.external:
+                            raise ValueError(f"{name!r} in its weights is kept in another file")
+                        declared += item.size * item.dtype.itemsize if item.shape is not None else 0
+                    elif isinstance(item, h5py.Group) and item.id not in seen:
+                        seen.add(item.id)
+                        waiting.append(item)
+            if declared > most_unpacked(path):
+                raise ValueError(f"its weights unpack to {declared} bytes")
+    except (TypeError, KeyError, RuntimeError) as error:  # what h5py raises for corrupt files, besides ValueError
+        raise ValueError(f"its weights do not hold together ({error})") from error
 
 
 def _require_sizes(path: Path, config: Any) -> None:
