@@ -21,7 +21,7 @@ from conformance_adapters.torch_nn import Gelu, LayerNorm, Linear, Softmax
 from conformance_adapters.torch_own_activation import own_activations
 from conformance_adapters.torch_own_pooling import own_pools
 from conformance_adapters.torch_own_shape import own_shapes
-from conformance_adapters.torch_own_transformer import own_transformers
+from conformance_adapters.torch_own_transformer import is_custom, own_transformers
 from conformance_adapters.torch_recurrent import Gru, Lstm, Rnn
 from conformance_adapters.torch_subject import TorchSubject
 from conformance_adapters.torch_transposed import TRANSPOSED
@@ -46,8 +46,9 @@ class OwnModule:
 
 
 def own(module: nn.Module) -> OwnModule | None:
-    """What `module` is, if it is one of PyTorch's own (a subclass may compute anything)."""
-    return _OWN.get(type(module))
+    """What `module` is, if it is one of PyTorch's own (a subclass may compute anything). A transformer's layer with an
+    activation of the user's is none: its parts are."""
+    return None if is_custom(module) else _OWN.get(type(module))
 
 
 def around(module: nn.Module, inputs: Mapping[str, NDArray[Any]], dtype: str) -> TorchSubject:

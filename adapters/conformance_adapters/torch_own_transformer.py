@@ -8,30 +8,32 @@ from typing import Any
 from torch import nn
 from torch.nn import functional
 
-from conformance.errors import Unsupported
 from conformance_adapters.torch_transformer import TransformerDecoderLayer, TransformerEncoderLayer
 
 Inputs = Callable[[Any, Mapping[str, Any]], dict[str, Any]]
 
 
+def is_custom(module: nn.Module) -> bool:
+    """Whether it is a transformer's layer with an activation that the canonical layer does not have."""
+    return isinstance(module, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer) and not _activation(module)
+
+
 def config(module: Any) -> dict[str, Any]:
-    """What the instance has. Raises Unsupported for an activation that the layer does not have."""
-    held = module.activation
-    named = {functional.relu: "relu", functional.gelu: "gelu"}
-    if isinstance(held, nn.ReLU):
-        activation = "relu"
-    elif isinstance(held, nn.GELU) and held.approximate == "none":
-        activation = "gelu"
-    elif held in named:
-        activation = named[held]
-    else:
-        raise Unsupported(f"torch.nn.{type(module).__name__} with the activation {held}: the layer has relu and gelu")
+    """What the instance has."""
     return {
         "heads": module.self_attn.num_heads,
         "norm_first": module.norm_first,
         "epsilon": module.norm1.eps,
-        "activation": activation,
+        "activation": _activation(module),
     }
+
+
+def _activation(module: Any) -> str:
+    held = module.activation
+    if held is functional.relu or isinstance(held, nn.ReLU):
+        return "relu"
+    is_exact = isinstance(held, nn.GELU) and held.approximate == "none"
+    return "gelu" if held is functional.gelu or is_exact else ""
 
 
 def own_transformers(attended: Inputs) -> dict[type[nn.Module], tuple[Any, Any, Inputs]]:

@@ -189,11 +189,11 @@ def test_a_config_that_is_not_its_own_is_found_at_its_step():
     [
         (lambda: nnx.MultiHeadAttention(2, 6, normalize_qk=True, rngs=rngs()), "normalises queries"),
         (lambda: nnx.MultiHeadAttention(2, 6, decode=True, rngs=rngs()), "cache"),
-        (lambda: nnx.Conv(3, 4, (3,), rngs=rngs()), "1 axes"),
+        (lambda: nnx.Conv(3, 4, (3, 3, 3, 3), rngs=rngs()), "4 axes"),
         (lambda: nnx.Conv(3, 4, (3, 3), padding="CIRCULAR", rngs=rngs()), "CIRCULAR"),
         (lambda: nnx.Conv(3, 4, (3, 3), input_dilation=2, rngs=rngs()), "input_dilation"),
         (lambda: nnx.LayerNorm(3, reduction_axes=0, rngs=rngs()), "counted from the end"),
-        (lambda: nnx.RNN(nnx.GRUCell(3, 5, rngs=rngs())), "GRUCell"),
+        (lambda: nnx.RNN(nnx.OptimizedLSTMCell(3, 5, activation_fn=jnp.sin, rngs=rngs())), "activation_fn is sin"),
         (lambda: nnx.RNN(nnx.LSTMCell(3, 5, activation_fn=jnp.sin, rngs=rngs())), "activation_fn is sin"),
         (lambda: with_variables(nn.RNN(nn.LSTMCell(5, carry_init=nn.initializers.ones)), 2, 4, 3), "carry_init"),
     ],
