@@ -179,6 +179,18 @@ def test_an_exported_program_is_read(exported, tmp_path):
     assert any("Symbol" in m.decode("latin-1") for n, m in exported.items() if "models/" in n)  # it has expressions
 
 
+@pytest.mark.parametrize("change", [{"fqn": "a part"}, {"signature": None}])
+def test_an_exported_program_that_is_no_module_is_refused(exported, tmp_path, change):
+    """PyTorch reads it, and fails where it is made a module: by AssertionError, and by AttributeError."""
+    from conformance_adapters.torch_archive import load
+
+    name = next(n for n in exported if "models/" in n)
+    said = json.loads(exported[name])
+    said["graph_module"]["module_call_graph"][0] |= change
+    with pytest.raises(ConformanceError, match=r"x.pt2: not an exported program that this PyTorch can read"):
+        load(zipped(tmp_path / "x.pt2", {**exported, name: json.dumps(said).encode()}))
+
+
 class Touches:
     """Pickled, it makes the file `RAN` in the folder of work where it is loaded."""
 

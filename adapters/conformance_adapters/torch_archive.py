@@ -61,7 +61,9 @@ def load(path: Path) -> torch.export.ExportedProgram:
     before = logging.root.manager.disable
     logging.disable()  # PyTorch logs a traceback where it tries an older format next
     try:
-        return torch.export.load(held)
+        program = torch.export.load(held)
+        program.module()  # what does not hold together may show only here
+        return program
     except Exception as error:  # whatever a damaged archive raises
         raise _broken(path, error) from error
     finally:
