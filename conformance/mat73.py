@@ -45,7 +45,7 @@ def read_mat73(path: Path, resave: str) -> tuple[dict[str, NDArray[Any]], dict[s
                 if not name.startswith("#"):  # "#refs#" holds what cells refer to, "#subsystem#" objects
                     reader.link(name, file, name, 0)
             return reader.arrays, reader.left_out
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:  # what h5py raises for corrupt files
+    except (OSError, ValueError, LookupError, RuntimeError, TypeError) as error:  # what h5py raises for corrupt files
         raise ConformanceError(f"{path}: is truncated or corrupt ({error}); {resave}") from error
 
 

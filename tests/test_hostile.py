@@ -23,6 +23,7 @@ from conformance.archive import PLAIN
 from conformance.arrays import read_arrays
 from conformance.errors import ConformanceError
 from conformance.fixture import read_folder
+from conformance.mat73 import read_mat73
 from conformance.policy import read_policy
 from conformance_adapters import keras_file
 
@@ -350,3 +351,15 @@ def test_what_h5py_raises_for_a_keras_files_weights_is_a_sentence(tmp_path, monk
     monkeypatch.setattr("h5py.File", unhashable)
     with pytest.raises(ValueError, match=r"its weights do not hold together \(Objects of class FileID"):
         keras_file._require_plain(tmp_path / "x.keras", b"")
+
+
+@pytest.mark.parametrize("error", [IndexError("tuple index out of range"), TypeError("cannot be hashed")])
+def test_whatever_h5py_raises_for_a_damaged_file_is_a_sentence(tmp_path, monkeypatch, error):
+    """A dataset whose chunks have fewer axes than itself: h5py raises IndexError where its compression is asked for."""
+
+    def damaged(*arguments):
+        raise error
+
+    monkeypatch.setattr("h5py.File", damaged)
+    with pytest.raises(ConformanceError, match=rf"x.mat: is truncated or corrupt \({error}\); save it anew"):
+        read_mat73(tmp_path / "x.mat", "save it anew")

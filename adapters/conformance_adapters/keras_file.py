@@ -106,7 +106,7 @@ def _require_plain(path: Path, weights: bytes) -> None:
                         waiting.append(item)
             if declared > most_unpacked(path):
                 raise ValueError(f"its weights unpack to {declared} bytes")
-    except (TypeError, KeyError, RuntimeError) as error:  # what h5py raises for corrupt files, besides ValueError
+    except (TypeError, LookupError, RuntimeError) as error:  # what h5py raises for corrupt files, besides ValueError
         raise ValueError(f"its weights do not hold together ({error})") from error
 
 

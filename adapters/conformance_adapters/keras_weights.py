@@ -71,7 +71,7 @@ def read_weights(path: Path, resave: str) -> tuple[dict[str, NDArray[Any]], dict
 
             file.visititems(visit)
         return arrays, names
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:  # what h5py raises for corrupt files
+    except (OSError, ValueError, LookupError, RuntimeError, TypeError) as error:  # what h5py raises for corrupt files
         raise ConformanceError(f"{path}: is truncated or corrupt ({error}); {resave}") from error
 
 
