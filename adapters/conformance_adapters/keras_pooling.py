@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from conformance_adapters.keras_convolution import KERAS_PADDING
 from conformance_adapters.keras_subject import KerasSubject
+from conformance_adapters.tensorflow_modes import GRAPH
 from conformance_adapters.window_padding import per_axis, spaces
 
 if TYPE_CHECKING:
@@ -94,6 +95,12 @@ class AdaptiveAveragePooling(Pool):
     kind = "AdaptiveAveragePooling{axes}D"
     layer = "adaptive_average_pool{axes}d"
     options: ClassVar = {"size": None}
+
+    @classmethod
+    def reason(cls, request: Request) -> str | None:
+        """One window for a whole axis: in a TensorFlow graph, Keras 3.15 makes a pool larger than the input of it."""
+        whole = 1 in per_axis(request.config["size"], cls.axes)
+        return "has no window of a whole axis in a graph" if whole and request.mode == GRAPH else None
 
     def arguments(self) -> dict[str, Any]:
         """How many windows there are along each axis."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from conformance.layout import Parameter
-from conformance_adapters.torch_subject import TorchSubject
+from conformance_adapters.torch_subject import TorchSubject, to_channels_last, to_channels_second
 from conformance_adapters.window_padding import Pairs, alike, convolution_pads, per_axis
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Convolution(TorchSubject):
 
     def forward(self) -> torch.Tensor:
         """`batch *space out`."""
-        return self.module(self.inputs["x"].movedim(-1, 1)).movedim(1, -1)
+        return to_channels_last(self.module(to_channels_second(self.inputs["x"])))
 
 
 class PaddedConvolution(Convolution):

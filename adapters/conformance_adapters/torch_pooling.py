@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from conformance_adapters.torch_subject import TorchSubject
+from conformance_adapters.torch_subject import TorchSubject, to_channels_last, to_channels_second
 from conformance_adapters.window_padding import alike, per_axis, pool_pads
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Pool(TorchSubject):
 
     def forward(self) -> torch.Tensor:
         """`batch *space channel`."""
-        return self.module(self.inputs["x"].movedim(-1, 1)).movedim(1, -1)
+        return to_channels_last(self.module(to_channels_second(self.inputs["x"])))
 
 
 class MaxPool(Pool):
@@ -124,7 +124,7 @@ class GlobalPool(Pool):
 
     def forward(self) -> torch.Tensor:
         """`batch channel`."""
-        return self.module(self.inputs["x"].movedim(-1, 1)).flatten(1)
+        return self.module(to_channels_second(self.inputs["x"])).flatten(1)
 
 
 class GlobalAveragePool(GlobalPool):

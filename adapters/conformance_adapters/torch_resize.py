@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from conformance_adapters.resize_sizes import factors, other_kernel, sizes
-from conformance_adapters.torch_subject import TorchSubject
+from conformance_adapters.torch_subject import TorchSubject, to_channels_last, to_channels_second
 from conformance_adapters.window_padding import spaces
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Upsample(TorchSubject):
 
     def forward(self) -> torch.Tensor:
         """`batch *resized channel`."""
-        return self.module(self.inputs["x"].movedim(-1, 1)).movedim(1, -1)
+        return to_channels_last(self.module(to_channels_second(self.inputs["x"])))
 
 
 class Interpolate(Upsample):
@@ -88,8 +88,8 @@ class Interpolate(Upsample):
         """`batch *resized channel`."""
         from torch.nn import functional
 
-        x = self.inputs["x"].movedim(-1, 1)
-        return functional.interpolate(x, **self.options(), antialias=True).movedim(1, -1)
+        x = to_channels_second(self.inputs["x"])
+        return to_channels_last(functional.interpolate(x, **self.options(), antialias=True))
 
 
 SUBJECTS = (Upsample, Interpolate)

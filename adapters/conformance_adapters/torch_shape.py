@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from conformance.layout import Parameter
-from conformance_adapters.torch_subject import TorchSubject
+from conformance_adapters.torch_subject import TorchSubject, to_channels_last, to_channels_second
 from conformance_adapters.window_padding import pad_pairs, spaces
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class PixelShuffle(TorchSubject):
 
     def forward(self) -> torch.Tensor:
         """`batch rows columns out`."""
-        return self.module(self.inputs["x"].movedim(-1, 1)).movedim(1, -1)
+        return to_channels_last(self.module(to_channels_second(self.inputs["x"])))
 
 
 class Pad(TorchSubject):
@@ -148,7 +148,7 @@ class Pad(TorchSubject):
 
     def forward(self) -> torch.Tensor:
         """`batch *padded channel`."""
-        return self.module(self.inputs["x"].movedim(-1, 1)).movedim(1, -1)
+        return to_channels_last(self.module(to_channels_second(self.inputs["x"])))
 
 
 KINDS = {

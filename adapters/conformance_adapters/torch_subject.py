@@ -100,3 +100,13 @@ class TorchSubject:
 
         with torch.no_grad():
             return self.forward()
+
+
+def to_channels_second(x: torch.Tensor) -> torch.Tensor:
+    """`batch *space channel` as `batch channel *space`. (An axis of -1 would reach an exported graph as it is.)"""
+    return x.movedim(x.ndim - 1, 1)
+
+
+def to_channels_last(x: torch.Tensor) -> torch.Tensor:
+    """`batch channel *space` as `batch *space channel`."""
+    return x.movedim(1, x.ndim - 1)

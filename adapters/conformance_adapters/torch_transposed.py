@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from conformance.layout import Parameter
-from conformance_adapters.torch_subject import TorchSubject
+from conformance_adapters.torch_subject import TorchSubject, to_channels_last, to_channels_second
 from conformance_adapters.window_padding import per_axis, whole_crops
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class TransposedConvolution(TorchSubject):
 
     def forward(self) -> torch.Tensor:
         """`batch *space out`."""
-        return self.module(self.inputs["x"].movedim(-1, 1)).movedim(1, -1)
+        return to_channels_last(self.module(to_channels_second(self.inputs["x"])))
 
 
 TRANSPOSED = {axes: TransposedConvolution.over(axes) for axes in (1, 2, 3)}
