@@ -6,7 +6,8 @@
 
 A ratio above 1 would be a false alarm. A 99th percentile below 0.05 would mean tolerances so wide that faults
 hide in them; one above 0.8 that alarms are near. Every observed step of every conforming case counts, isolated
-and accumulated; steps that are exact (a transposition, a copy) are left out, for they say nothing of rounding.
+and accumulated; steps that are exact (a transposition, a copy) are left out, for they say nothing of rounding, and so
+are those flagged `biased-rounding`: beyond their tolerance, within the worst case, and right on fresh inputs.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def ratios(result: Run) -> dict[tuple[str, str], list[float]]:
     for case in result.cases:
         if case.status != "conforms":
             continue
-        for step in case.steps:
+        for step in (s for s in case.steps if "biased-rounding" not in s.flags):
             for figures in (step.isolated, step.accumulated):
                 if figures is not None and figures.max_abs != 0:
                     found.setdefault((case.adapter, case.dtype), []).append(figures.tolerances)
