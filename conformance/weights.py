@@ -150,7 +150,8 @@ class WeightSearch:
             if len({c.slot for c in assignment.values()}) < len(assignment) or not self._fit(assignment):
                 continue
             for more in product(*(self._beside(n, options[n], assignment) for n in biases)):
-                whole = {**assignment, **{n.rstrip("?"): c for n, c in zip(biases, more, strict=True) if c is not None}}
+                beside = {n.rstrip("?"): c for n, c in zip(biases, more, strict=True) if c is not None}
+                whole = {**assignment, **_each_its_own(beside)}
                 if self._fit(whole):
                     yield whole
 
@@ -249,6 +250,16 @@ class _Use:
             if step.name == flow.output and expected.shape == self.trace.output.shape:
                 total += 10.0 * compare(expected, self.trace.output).conforms
         return round(total, 3)
+
+
+def _each_its_own(assignment: Mapping[str, Candidate]) -> dict[str, Candidate]:
+    """`assignment`, in which a parameter that stands for several weights is left to the one that its name speaks
+    loudest for: one bias is not that of the input and that of the state too."""
+    made: dict[str, Candidate] = {}
+    for name, chosen in sorted(assignment.items(), key=lambda item: -item[1].spoken):
+        if all(chosen.slot != other.slot for other in made.values()):
+            made[name] = chosen
+    return made
 
 
 def _views(array: NDArray[Any], axes: int, input_first: bool, weight: str) -> Iterator[NDArray[Any]]:

@@ -268,6 +268,33 @@ def test_assert_conforms_reads_as_the_report():
     assert "attention.scale = 1" in said
 
 
+def test_one_bias_is_not_that_of_the_input_and_of_the_state_too():
+    """A GRU written by hand with one bias, and the reset before the product: it is named with the weights found."""
+
+    class Gru(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.kernel, self.recurrent_kernel = nn.Parameter(torch.randn(6, 15)), nn.Parameter(torch.randn(5, 15))
+            self.bias = nn.Parameter(torch.randn(15))
+
+        def forward(self, x):
+            h, out = x.new_zeros(len(x), 5), []
+            for t in range(x.shape[1]):
+                wr, wz, wn = (x[:, t] @ self.kernel + self.bias).split(5, 1)
+                ur, uz, un = self.recurrent_kernel.split(5, 1)
+                r, z = torch.sigmoid(wr + h @ ur), torch.sigmoid(wz + h @ uz)
+                h = (1 - z) * torch.tanh(wn + (r * h) @ un) + z * h
+                out.append(h)
+            return torch.stack(out, 1)
+
+    torch.manual_seed(1)
+    gru = Gru()
+    assert conformance.check(gru, "gru", config={"reset": "before"}).status == "conforms"
+    case = conformance.check(gru, "gru")
+    assert [(f.convention, f.value) for f in case.diagnosis] == [("gru.reset", "before")]
+    assert "recurrent_bias" not in case.shapes
+
+
 def test_every_known_layer_of_a_model_is_judged_the_worst_first():
     class Rounded(nn.GELU):
         pass  # a subclass may compute anything: it is not taken for PyTorch's own
