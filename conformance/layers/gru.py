@@ -52,6 +52,14 @@ def _plus(total: Array, bias: Array | None) -> Array:
     return total if bias is None else total + bias
 
 
+def _both(
+    x: Array, hidden_before: Array, held: tuple[Array, Array, Array | None, Array | None], precision: str
+) -> Array:
+    """What goes into a gate from the input and from the state, under the weights `held` for it."""
+    w, u, b, c = held
+    return _plus(arithmetic.product(x, w, precision), b) + _plus(arithmetic.product(hidden_before, u, precision), c)
+
+
 def reset_gate(
     x: Float[Array, "batch in"],
     hidden_before: Float[Array, "batch unit"],
@@ -67,12 +75,11 @@ def reset_gate(
     arithmetic_precision: str = arithmetic.CLAIMED,
     lstm_recurrent_activation: str = "<config>",
 ) -> Float[Array, "batch unit"]:
-    w, u, b, c = gate(
+    held = gate(
         "r", kernel, recurrent_kernel, bias, recurrent_bias, gru_gate_order, linear_kernel_orientation, lstm_bias
     )
-    from_input = _plus(arithmetic.product(x, w, arithmetic_precision), b)
-    from_state = _plus(arithmetic.product(hidden_before, u, arithmetic_precision), c)
-    return activate(gate_activation(recurrent_activation, lstm_recurrent_activation), from_input + from_state)
+    inner = _both(x, hidden_before, held, arithmetic_precision)
+    return activate(gate_activation(recurrent_activation, lstm_recurrent_activation), inner)
 
 
 def update_gate(
@@ -90,12 +97,11 @@ def update_gate(
     arithmetic_precision: str = arithmetic.CLAIMED,
     lstm_recurrent_activation: str = "<config>",
 ) -> Float[Array, "batch unit"]:
-    w, u, b, c = gate(
+    held = gate(
         "z", kernel, recurrent_kernel, bias, recurrent_bias, gru_gate_order, linear_kernel_orientation, lstm_bias
     )
-    from_input = _plus(arithmetic.product(x, w, arithmetic_precision), b)
-    from_state = _plus(arithmetic.product(hidden_before, u, arithmetic_precision), c)
-    return activate(gate_activation(recurrent_activation, lstm_recurrent_activation), from_input + from_state)
+    inner = _both(x, hidden_before, held, arithmetic_precision)
+    return activate(gate_activation(recurrent_activation, lstm_recurrent_activation), inner)
 
 
 def candidate(

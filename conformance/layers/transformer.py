@@ -34,81 +34,48 @@ def normed(
     return normalization.output(normalization.normalized(x, mean, variance, epsilon), scale, bias)
 
 
-# What a part reads, what its result is added to, and what comes out, for either place of the norm that is asked for;
-# `transformer.norm-position` puts the norm in the other place.
+# What a part reads, what its result is added to, and what comes out. `transformer.norm-position` puts the norms in the
+# place `other` than the one that the config asks for; `instead` is what stands there then.
 
 
-def input_of_normed_sum(
-    stream: Float[Array, "batch time channel"],
-    residual: Float[Array, "batch time channel"],
-    epsilon: float,
-    scale: Float[Array, " channel"] | None = None,
-    bias: Float[Array, " channel"] | None = None,
-    *,
-    transformer_norm_position: str = "<config>",
-) -> Float[Array, "batch time channel"]:
-    return normed(residual, scale, bias, epsilon) if transformer_norm_position == "pre" else stream
+def _chosen(other: str) -> Any:
+    def function(
+        asked: Float[Array, "batch time channel"],
+        instead: Float[Array, "batch time channel"],
+        *,
+        transformer_norm_position: str = "<config>",
+    ) -> Float[Array, "batch time channel"]:
+        return instead if transformer_norm_position == other else asked
+
+    return function
 
 
-def input_normed_first(
-    norm: Float[Array, "batch time channel"],
-    x: Float[Array, "batch time channel"],
-    *,
-    transformer_norm_position: str = "<config>",
-) -> Float[Array, "batch time channel"]:
-    return x if transformer_norm_position == "post" else norm
+def _or_normed(other: str) -> Any:
+    def function(
+        asked: Float[Array, "batch time channel"],
+        residual: Float[Array, "batch time channel"],
+        epsilon: float,
+        scale: Float[Array, " channel"] | None = None,
+        bias: Float[Array, " channel"] | None = None,
+        *,
+        transformer_norm_position: str = "<config>",
+    ) -> Float[Array, "batch time channel"]:
+        return normed(residual, scale, bias, epsilon) if transformer_norm_position == other else asked
+
+    return function
 
 
-def later_input_normed_first(
-    norm: Float[Array, "batch time channel"],
-    residual: Float[Array, "batch time channel"],
-    epsilon: float,
-    scale: Float[Array, " channel"] | None = None,
-    bias: Float[Array, " channel"] | None = None,
-    *,
-    transformer_norm_position: str = "<config>",
-) -> Float[Array, "batch time channel"]:
-    return normed(residual, scale, bias, epsilon) if transformer_norm_position == "post" else norm
+def _added(other: str) -> Any:
+    def function(
+        asked: Float[Array, "batch time channel"],
+        instead: Float[Array, "batch time channel"],
+        part: Float[Array, "batch time channel"],
+        *,
+        transformer_norm_position: str = "<config>",
+    ) -> Float[Array, "batch time channel"]:
+        return (instead if transformer_norm_position == other else asked) + part
 
-
-def residual_of_normed_sum(
-    stream: Float[Array, "batch time channel"],
-    part: Float[Array, "batch time channel"],
-    residual: Float[Array, "batch time channel"],
-    *,
-    transformer_norm_position: str = "<config>",
-) -> Float[Array, "batch time channel"]:
-    return (residual if transformer_norm_position == "pre" else stream) + part
-
-
-def residual_normed_first(
-    residual: Float[Array, "batch time channel"],
-    part: Float[Array, "batch time channel"],
-    entered: Float[Array, "batch time channel"],
-    *,
-    transformer_norm_position: str = "<config>",
-) -> Float[Array, "batch time channel"]:
-    return (entered if transformer_norm_position == "post" else residual) + part
-
-
-def output_normed_last(
-    norm: Float[Array, "batch time channel"],
-    residual: Float[Array, "batch time channel"],
-    *,
-    transformer_norm_position: str = "<config>",
-) -> Float[Array, "batch time channel"]:
-    return residual if transformer_norm_position == "pre" else norm
-
-
-def output_normed_first(
-    residual: Float[Array, "batch time channel"],
-    epsilon: float,
-    scale: Float[Array, " channel"] | None = None,
-    bias: Float[Array, " channel"] | None = None,
-    *,
-    transformer_norm_position: str = "<config>",
-) -> Float[Array, "batch time channel"]:
-    return normed(residual, scale, bias, epsilon) if transformer_norm_position == "post" else residual
+    return function
 
 
 class _Row:
@@ -126,32 +93,24 @@ class _Row:
         """The part `name`, whose inputs are `<name>.input` where `wiring` does not say otherwise."""
         self.number += 1
         norm, entered = f"norm{self.number}", f"{name}.input"
+        other = "post" if self.norm_first else "pre"
         if self.norm_first:
             self._norm(norm, self.residual)
-            if self.number == 1:
-                self._step(entered, input_normed_first, norm=f"{norm}.output", x="x")
-            else:
-                self._step(
-                    entered,
-                    later_input_normed_first,
-                    norm=f"{norm}.output",
-                    residual=self.residual,
-                    **_of_norm(self.number - 1),
-                )
+        asked = f"{norm}.output" if self.norm_first else self.stream
+        if self.norm_first and self.number == 1:  # with the norms behind it, the first part reads x itself
+            self._step(entered, _chosen(other), asked=asked, instead="x")
         else:
-            self._step(
-                entered, input_of_normed_sum, stream=self.stream, residual=self.residual, **_of_norm(self.number)
-            )
+            of = _of_norm(self.number - 1 if self.norm_first else self.number)
+            self._step(entered, _or_normed(other), asked=asked, residual=self.residual, **of)
         first = next(iter(layer.inputs))
         own = {first: entered, **wiring}
         self.steps |= layer.prefixed(name, own)
         self.weights |= {f"{name}.{w}": axes for w, axes in layer.weights.items()}
         self.config |= {f"{name}.{key}": value for key, value in layer.config.items() if key not in own}
         made = f"{name}.{layer.output}"
-        if self.norm_first:
-            self._step(residual, residual_normed_first, residual=self.residual, part=made, entered=entered)
-        else:
-            self._step(residual, residual_of_normed_sum, stream=self.stream, part=made, residual=self.residual)
+        asked, instead = (self.residual, entered) if self.norm_first else (self.stream, self.residual)
+        self._step(residual, _added(other), asked=asked, instead=instead, part=made)
+        if not self.norm_first:
             self._norm(norm, residual)
             self.stream = f"{norm}.output"
         self.residual = residual
@@ -159,9 +118,10 @@ class _Row:
     def close(self) -> None:
         """The step `output`."""
         if self.norm_first:
-            self._step("output", output_normed_first, residual=self.residual, **_of_norm(self.number))
+            of = _of_norm(self.number)
+            self._step("output", _or_normed("post"), asked=self.residual, residual=self.residual, **of)
         else:
-            self._step("output", output_normed_last, norm=self.stream, residual=self.residual)
+            self._step("output", _chosen("pre"), asked=self.stream, instead=self.residual)
 
     def _norm(self, name: str, x: str) -> None:
         self.steps |= _NORM.prefixed(name, {"x": x, "epsilon": "epsilon"})
@@ -176,16 +136,15 @@ def _of_norm(number: int) -> dict[str, str]:
     return {"epsilon": "epsilon", "scale": f"norm{number}.scale", "bias": f"norm{number}.bias"}
 
 
-def _attention(memory: str = "", mask: str = "mask", causal: str = "causal") -> dict[str, str]:
-    """How attention is wired: to itself, or with keys and values from `memory`."""
-    shared = {"mask": mask, "heads": "heads", "kv_heads": "heads", "causal": causal}
-    return {**shared, "key_input": memory, "value_input": memory} if memory else shared
+def _attention(to: str, mask: str = "mask", causal: str = "causal") -> dict[str, str]:
+    """How attention is wired, with keys and values from `to`."""
+    return {"key_input": to, "value_input": to, "mask": mask, "heads": "heads", "kv_heads": "heads", "causal": causal}
 
 
 def encoder(config: Mapping[str, Any]) -> Layer:
     """A layer of an encoder, with the norms where `config` has them."""
     row = _Row(bool(config.get("norm_first")))
-    itself = _attention() | dict.fromkeys(("key_input", "value_input"), "self_attention.input")
+    itself = _attention("self_attention.input")
     row.add("self_attention", multi_head_attention, itself, "attention_residual")
     row.add("feed_forward", feed_forward, {"activation": "activation"}, "feed_forward_residual")
     row.close()
@@ -204,7 +163,7 @@ def encoder(config: Mapping[str, Any]) -> Layer:
 def decoder(config: Mapping[str, Any]) -> Layer:
     """A layer of a decoder: attention to itself, then to the encoder's output `memory`."""
     row = _Row(bool(config.get("norm_first")))
-    itself = _attention() | dict.fromkeys(("key_input", "value_input"), "self_attention.input")
+    itself = _attention("self_attention.input")
     row.add("self_attention", multi_head_attention, itself, "attention_residual")
     across = _attention("memory", "memory_mask", "cross_attention.causal")
     row.add("cross_attention", multi_head_attention, across, "cross_attention_residual")
