@@ -107,6 +107,8 @@ class Walk:
             for variant in [] if found else search.variants(number, NAMED):
                 value = step(self.values, **{**self.active, **variant})
                 found = self.locate(number, value) if not compare(expected, value.value).conforms else None
+                if found is not None and self._is_placed(found):
+                    found = None  # in a narrow format, another step may be within the variant's tolerance
                 if found is not None:
                     used = variant
                     self.active |= variant
@@ -131,6 +133,11 @@ class Walk:
                     placed.conventions = {keyword: chosen}
                     placed.equivalent = [v for v in placed.equivalent if keyword not in v or v[keyword] in able]
                     placed.equivalent = [v for v in placed.equivalent if v != placed.conventions]
+
+    def _is_placed(self, found: Found) -> bool:
+        """Whether a tensor is one that is known to be another step, to within a rounding."""
+        known = (carry(p.found.array, self.model) for p in self.placed.values() if p.found is not None)
+        return any(k.size == found.array.size and compare(k, found.array.reshape(k.shape)).conforms for k in known)
 
     def _is(self, step: Step, values: Mapping[str, Any], conventions: Mapping[str, Any]) -> bool:
         """Whether the tensor that was found for a step is what it gives under `conventions`."""
@@ -289,6 +296,8 @@ class Walk:
         if fault.conventions or fault.found is None or not may:
             return fault
         step = self.flow.steps[fault.number]
+        if any(self.placed[n].until is not None for n in step.reads.values() if n in self.placed):
+            return fault  # what it reads is a tensor most like a step: that the two are a factor apart says nothing
         before = next((s for s in self.flow.steps if s.name in step.reads.values() and self._missing(s)), None)
         expected = step(self.values)
         fits = refitted(step, self.values, before, expected, fault.found.array)

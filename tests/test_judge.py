@@ -133,6 +133,32 @@ def test_an_unexplained_fault_that_is_not_seen_lies_before_the_next_step_that_is
     assert statuses(verdict)["variance"] == "conforms"
 
 
+def test_what_stands_in_for_a_step_that_is_not_seen_has_no_other_weights():
+    """`scaled` is most like it; that the output is linear in both says nothing of the weights."""
+    steps = norm(between=lambda z: z + np.float32(0.1) * np.sin(z))
+    verdict = judge(NORM, trace(steps, drop=("normalized",)), SINGLE)
+    assert (verdict.status, verdict.causes) == ("diverges", ())
+
+
+def test_a_step_in_a_narrow_format_is_not_another_one_that_nothing_reads():
+    """In float16, the new moving mean with its weights exchanged is the batch's mean, to within a tolerance."""
+    half = precision("float16")
+    given = {
+        "x": np.array([300, 310, 290, 305]) + RNG.normal(size=(7, 5, 4)),
+        "moving_mean": np.full(4, 294.0),
+        "moving_variance": np.ones(4),
+    }
+    x, moving_mean, moving_variance = (half.round(a) for a in given.values())
+    weights = {"moving_mean": moving_mean, "moving_variance": moving_variance}
+    flow = Flow.bind(get_layer("batch_norm"), {"training": True}, {"x": x}, weights)
+    mean = x.mean((0, 1)).astype(np.float32)
+    variance = np.square(x - mean).mean((0, 1)).astype(np.float32)
+    output = ((x - mean) / np.sqrt(variance + 1e-5)).astype(np.float16)
+    tape = [Entry("mean", mean), Entry("cast", mean.astype(np.float16)), Entry("var", variance), Entry("out", output)]
+    verdict = judge(flow, Trace(output=output, observed_output=output, tape=tape), half)
+    assert (statuses(verdict)["mean"], statuses(verdict)["new_moving_mean"]) == ("conforms", "not-observed")
+
+
 def test_an_output_that_alone_is_wrong_is_the_culprit():
     verdict = judge(NORM, trace(norm(scale=SCALE * np.float32(1.001))), SINGLE)
     assert (verdict.status, verdict.culprit) == ("diverges", "output")
