@@ -28,7 +28,8 @@ class Adapter(Protocol):
 
     `requires` are the modules whose absence makes the adapter unavailable; `install` is the command
     that brings them; `dtypes` are the formats that the framework computes in. An adapter may also have `modes`, the
-    ways in which its framework executes (`modes_of`); `run` is asked for one of them in the request.
+    ways in which its framework executes (`modes_of`); `run` is asked for one of them in the request. One that says
+    `weights_back` is held to it: a run from which a weight does not come back is an error.
     """
 
     name: str
@@ -91,6 +92,11 @@ def modes_of(adapter: Adapter) -> tuple[str, ...]:
     """The execution modes that `adapter` has, `eager` first; eager alone where it names none."""
     named: Sequence[str] = getattr(adapter, "modes", ())
     return (EAGER, *(mode for mode in named if mode != EAGER))
+
+
+def reads_back(adapter: Adapter) -> bool:
+    """Whether `adapter` says that its runs read every weight back out of the framework."""
+    return bool(getattr(adapter, "weights_back", False))
 
 
 def missing(adapter: Adapter) -> str | None:

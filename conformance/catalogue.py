@@ -4,12 +4,13 @@ layer explained."""
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from conformance.conventions import Convention
+    from conformance.support import Support
 
 WIDTH = 79
 _MOST = 18  # characters of a value, beyond which it does not set the width of its column
@@ -45,14 +46,26 @@ def _layers() -> Iterator[str]:
     from conformance.layers import get_layer, layer_names
     from conformance.support import support
 
-    having: dict[str, list[str]] = {name: [] for name in layer_names()}
-    for found in support([load(name) for name in adapter_names()], fixtures().values()):
+    having: dict[str, list[Support]] = {name: [] for name in layer_names()}
+    adapters = {name: load(name) for name in adapter_names()}
+    for found in support(adapters.values(), fixtures().values()):
         if found.subjects:
-            having[found.layer].append(found.adapter)
+            having[found.layer].append(found)
     width = max(map(len, having))
-    for name, adapters in having.items():
+    for name, cells in having.items():
         yield from _hanging(f"{name:{width}}  ", get_layer(name).summary)
-        yield from _hanging(" " * (width + 2), f"[{', '.join(adapters) or 'no fixture of its own'}]")
+        words = [s.adapter + _limits(s, adapters[s.adapter].dtypes) for s in cells]
+        yield from _hanging(" " * (width + 2), f"[{', '.join(words) or 'no fixture of its own'}]")
+
+
+def _limits(cell: Support, dtypes: Sequence[str]) -> str:
+    """What an adapter, which has `dtypes`, lacks in one layer: dtypes, and a way for the weights."""
+    from conformance.support import BOTH
+
+    lacking = [d for d in dtypes if d not in cell.dtypes]
+    said = [f"not {' or '.join(lacking)}"] if lacking else []
+    said += [f"weights {cell.weights} it"] if cell.weights and cell.weights != BOTH else []
+    return f" ({'; '.join(said)})" if said else ""
 
 
 def _adapters() -> Iterator[str]:
@@ -62,7 +75,8 @@ def _adapters() -> Iterator[str]:
     for name in adapter_names():
         adapter = load(name)
         absent = missing(adapter)
-        rows.append((name, "installed" if absent is None else f"{absent} is not installed: {adapter.install}"))
+        state = "installed" if absent is None else f"{absent} is not installed: {adapter.install}"
+        rows.append((name, f"{state}; {', '.join(adapter.dtypes)}"))
     return _columns(rows)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conformance.adapter import EAGER, Adapter, adapter_names, load, missing, modes_of
+from conformance.adapter import EAGER, Adapter, adapter_names, load, missing, modes_of, reads_back
 from conformance.divergences import Divergence, known, resolved
 from conformance.errors import ConformanceError, Unsupported
 from conformance.fixture import Fixture
@@ -44,13 +44,14 @@ ALL_MODES = "all"  # no mode's name: every mode that an adapter has
 
 @dataclass(frozen=True)
 class _Unit:
-    """One case to be run."""
+    """One case to be run; `back` where every weight must come back from it."""
 
     fixture: Fixture
     adapter: str
     request: Request
     flow: Flow
     precision: Precision
+    back: bool = False
 
     def case(self, status: str, message: str | None, seconds: float = 0.0, **verdict: Any) -> Case:
         return Case(
@@ -213,7 +214,7 @@ def _planned(
             request = Request(
                 fixture.layer, "", config, inputs, weights, number_format.name, mode, source=source, left=left
             )
-            unit = _Unit(fixture, name, request, flow, number_format)
+            unit = _Unit(fixture, name, request, flow, number_format, reads_back(adapter))
             if absent is not None:
                 settled.append(unit.case("unavailable", f"{absent} is not installed: {adapter.install}"))
                 continue
@@ -223,7 +224,11 @@ def _planned(
                 failed = failure(error)
                 settled.append(unit.case(failed.status, str(failed)))
                 continue
-            units += [replace(unit, request=replace(request, subject=s)) for s in subjects]
+            shipped = {s.subject for s in fixture.shipped}  # whose weights are their own matter
+            units += [
+                replace(unit, request=replace(request, subject=s), back=unit.back and s not in shipped)
+                for s in subjects
+            ]
     return units, settled, entries
 
 
@@ -294,7 +299,7 @@ def _judged(
             again: Trace = workers.submit(work, unit.adapter, replace(unit.request, inputs=inputs)).result()
         except Exception as error:
             raise failure(error) from error
-        return replace(unit.flow, values={**unit.flow.values, **_with_stand_ins(unit.flow, inputs)}), again
+        return unit.flow.on(inputs), again
 
     try:
         verdict = judge(unit.flow, trace, unit.precision, rerun, mode=unit.request.mode)
@@ -310,11 +315,14 @@ def _judged(
 
 
 def _unfaithful(unit: _Unit, trace: Trace) -> str | None:
-    """What to say where weights came back from the framework other than they went in."""
+    """What to say where weights came back from the framework other than they went in, or did not come back."""
     for name, array in trace.weights.items():
         sent = unit.request.weights.get(name)
         if sent is None or sent.shape != array.shape or not np.array_equal(sent, array.astype(np.float64)):
             return f"the weight {name!r} does not come back from {unit.request.subject} as it went in: check its layout"
+    for name in unit.request.weights if unit.back else ():
+        if name not in trace.weights:
+            return f"the weight {name!r} does not come back from {unit.request.subject}: its adapter must read it"
     return None
 
 
@@ -337,12 +345,3 @@ def fresh(inputs: Mapping[str, NDArray[Any]], number_format: Precision) -> dict[
             spread = np.maximum(array.std(axis=over, keepdims=True), np.abs(mean) * least)
             made[name] = number_format.round(mean + spread * rng.normal(size=array.shape))
     return made
-
-
-def _with_stand_ins(flow: Flow, inputs: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """`inputs` together with those that they stand in for."""
-    values: dict[str, Any] = dict(inputs)
-    for name, stand_in in flow.layer.falls_back.items():
-        if name not in values and stand_in in values:
-            values[name] = values[stand_in]
-    return values

@@ -20,12 +20,15 @@ from conformance.conventions import Convention, conventions
 from conformance.divergences import Divergence, known
 from conformance.fixture import fixtures
 from conformance.layers import get_layer, layer_names
+from conformance.precision import PRECISIONS
 from conformance.reproductions import Reproduction, claim, reproductions, source
-from conformance.support import Support, support
+from conformance.support import BOTH, INTO, OUT, Support, support
 
 ROOT = Path(__file__).resolve().parents[1]
 OWN_FIXTURES, OWN_ADAPTERS = "conformance_fixtures", "conformance_adapters"  # a third party's stay out of these pages
 BEGIN, END = "<!-- begin: docs/catalogue.py -->", "<!-- end: docs/catalogue.py -->"
+_WAYS = {INTO: "→", OUT: "←", BOTH: "⇄"}
+_LISTED = ", ".join(PRECISIONS)
 _MADE = "<!-- Made by `python docs/catalogue.py` from {}: edit that, and run it again. -->"
 _KINDS = {
     "replay": "The oracle is run with the variant, and diagnosis names it where the values then agree.",
@@ -307,16 +310,27 @@ def support_page() -> Iterator[str]:
     yield ""
     yield (
         "Which layers each adapter has, as a number of the forms of the layer's [fixtures](fixtures.md) that the "
-        "framework can express. Weights go both ways: canonical ones into the framework's layer, and back out of it; "
-        "every run reads them back. What is not in a cell, the framework does not have, or not under these options. "
-        "`conformance list layers` prints the same of what is installed."
+        f"framework can express: one number where it is the same in {_LISTED}, else one for each, in this order. "
+        "What is not in a cell, the framework does not have, or not under these options. Which way weights go stands "
+        "behind it:"
+    )
+    yield ""
+    yield (
+        f"- {_WAYS[BOTH]} canonical weights go into the framework's layer and come back out of it: a run is an error "
+        "where one does not come back, or not as it went in;"
+    )
+    yield f"- {_WAYS[INTO]} into the framework alone, {_WAYS[OUT]} out of it alone; nothing where a layer has none."
+    yield ""
+    yield (
+        "Without a number, the framework is not run, but `conformance export` converts its weights. `conformance list "
+        "layers` prints the layers of what is installed."
     )
     yield ""
     yield "| layer | forms | " + " | ".join(adapters) + " |"
     yield "|---|--:|" + "--:|" * len(adapters)
     for layer, row in groupby(found, key=lambda s: s.layer):
         cells = list(row)
-        yield f"| `{layer}` | {cells[0].of} | " + " | ".join(str(s.forms) if s.subjects else "" for s in cells) + " |"
+        yield f"| `{layer}` | {cells[0].of} | " + " | ".join(map(_supported, cells)) + " |"
     yield ""
     yield "## Whose layers they are"
     yield ""
@@ -331,6 +345,13 @@ def support_page() -> Iterator[str]:
         for s in row:
             if s.subjects:
                 yield f"- {s.adapter} ({', '.join(s.dtypes)}): {', '.join(map(code, s.subjects))}"
+
+
+def _supported(s: Support) -> str:
+    """A cell of the matrix: forms by dtype, and which way weights go."""
+    counts = list(s.by_dtype.values())
+    numbers = str(counts[0]) if len(set(counts)) == 1 else "/".join(str(n) if n else "-" for n in counts)
+    return f"{numbers if s.subjects else ''} {_WAYS[s.weights] if s.weights else ''}".strip()
 
 
 if __name__ == "__main__":

@@ -87,6 +87,16 @@ class TestOutcomes:
         assert f"does not come back from {subject} as it went in" in case.message
         assert case.steps == []
 
+    def test_weights_that_do_not_come_back_are_an_error_where_the_adapter_says_that_they_do(
+        self, fixtures, monkeypatch
+    ):
+        given = fixtures()
+        assert one(given, monkeypatch, "forgetful").status == "conforms"
+        monkeypatch.setenv("FRAME_BACK", "")
+        case = one(given, monkeypatch, "forgetful")
+        assert case.status == "error"
+        assert "the weight 'kernel' does not come back from forgetful" in case.message
+
     def test_an_output_of_another_shape_is_an_error(self, fixtures, monkeypatch):
         case = one(fixtures(), monkeypatch, "other-shape")
         assert case.status == "error"

@@ -26,6 +26,10 @@ class Frame:
     install = "pip install frame"
     dtypes = ("float32", "float64")
 
+    @property
+    def weights_back(self):
+        return "FRAME_BACK" in os.environ
+
     def start(self):
         if os.environ.get("FRAME_START") == "fails":
             raise ImportError("libframe.so: cannot open shared object file")
@@ -53,6 +57,9 @@ class Frame:
     def do_unfaithful(self, request):
         trace = self.do_fine(request)
         return Trace(trace.output, [], None, {"kernel": trace.weights["kernel"] * 2})
+
+    def do_forgetful(self, request):
+        return Trace(self.do_fine(request).output)
 
     def do_other_weights(self, request):
         return Trace(self.do_fine(request).output, [], None, {"kernal": request.weights["kernel"]})

@@ -253,6 +253,7 @@ class MatlabAdapter(MatlabExporting):
     requires = ("h5py",)
     install = "pip install conformance"
     dtypes = ("float64", "float32")
+    weights_back = True
 
     def start(self) -> Mapping[str, str]:
         """The version of what reads the files."""

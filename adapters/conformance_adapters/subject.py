@@ -46,7 +46,8 @@ SEQUENTIAL = "sequential"
 class FrameworkAdapter:
     """An adapter made of subjects. A framework's adapter says how to record and how to leave the framework.
 
-    `modes` are the ways in which the plain run can execute (`plain`).
+    `modes` are the ways in which the plain run can execute (`plain`). With `weights_back`, every weight of a request
+    must be read back out of its subject.
     """
 
     name: str
@@ -54,6 +55,7 @@ class FrameworkAdapter:
     install: str
     dtypes: tuple[str, ...] = ("float64", "float32", "bfloat16", "float16")
     modes: tuple[str, ...] = (EAGER,)
+    weights_back: bool = True
     table: Sequence[type[Subject]] = ()
 
     def start(self) -> Mapping[str, str]:
@@ -77,13 +79,13 @@ class FrameworkAdapter:
 
     def subjects(self, request: Request) -> list[str]:
         """The framework's own layers that can express `request`."""
-        if request.layer == SEQUENTIAL:
+        if request.layer == SEQUENTIAL and request.dtype in self.dtypes:
             missing = [p["layer"] for p in request.config["parts"] if all(s.layer != p["layer"] for s in self.table)]
             if missing:
                 raise Unsupported(f"{self.name} has no {missing[0]} of its own")
             return [SEQUENTIAL]
         candidates = [s for s in self.table if s.layer == request.layer]
-        if not candidates:
+        if not candidates and request.layer != SEQUENTIAL:
             raise Unsupported(f"{self.name} has no {request.layer} of its own")
         if request.dtype not in self.dtypes:
             raise Unsupported(f"{self.name} does not compute in {request.dtype}")
