@@ -329,7 +329,10 @@ def orientation(convention: Convention, value: str, text: str) -> bool:
     v = ran("linear", choice, {}, {"x": normal(2, 4)}, {"kernel": normal(4, 4)})
     w = multi_head(choice)
     query = evaluated(text, x=w["query_input"], kernel=w["query_kernel"]) + w["query_bias"]
-    return same(evaluated(text, **v), v["product"]) and same(query, w["query"])
+    at_each_place = {"depthwise_kernel": normal(1, 1, 4, 1), "pointwise_kernel": normal(4, 4)}
+    p = ran("separable_conv2d", choice, {}, {"x": normal(2, 3, 3, 4)}, at_each_place)
+    mapped = evaluated(text, x=p["convolved"], kernel=p["pointwise_kernel"])
+    return same(evaluated(text, **v), v["product"]) and same(query, w["query"]) and same(mapped, p["pointwise"])
 
 
 def precision(convention: Convention, value: str, text: str) -> bool:
@@ -410,6 +413,18 @@ def padded_around(layer: str) -> Check:
     def check(convention: Convention, value: str, text: str) -> bool:
         config = {"size": 3, "strides": 2, "padding": "same-upper"}
         v = ran(layer, {convention.keyword: value}, config, {"x": normal(2, 8, 6, 3)})
+def multiplier_order(convention: Convention, value: str, text: str) -> bool:
+    """As `kernel_layout`, of the last two axes: each channel by itself, with kernels of its own."""
+    kernel = normal(3, 3, 4, 2)
+    v = ran("depthwise_conv2d", under(convention, value), {}, {"x": normal(2, 7, 7, 4)}, {"kernel": kernel})
+    axes = text.removeprefix("kernel[*space, ").removesuffix("]").split(", ")
+    read = kernel.reshape(3, 3, *({"in": 4, "multiplier": 2}[a] for a in axes))
+    read = read if axes[0] == "in" else np.swapaxes(read, 2, 3)
+    shifted = [(v["padded"][:, i : i + 5, j : j + 5], read[i, j]) for i, j in product(range(3), range(3))]
+    made = sum(x[..., None] * k for x, k in shifted)
+    return same(made.reshape(2, 5, 5, 8), v["convolved"])
+
+
         around = re.fullmatch(r"padded = x, with (.*) around it", text)
         assert around is not None
         how = {"mode": "edge"} if around[1] == "its edge" else {"constant_values": evaluated(around[1])}
@@ -530,6 +545,7 @@ CHECKS: dict[str, Check] = {
     "pool.padding-mode": padded_around("average_pool2d"),
     "pool.count-include-pad": counted,
     "pool.ceil-mode": rounded_up,
+    "conv.multiplier-order": multiplier_order,
 }
 
 

@@ -1,4 +1,4 @@
-"""Keras's depthwise convolution as a subject."""
+"""Keras's depthwise and separable convolutions as subjects."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class DepthwiseConv2D(KerasSubject):
     """`keras.layers.DepthwiseConv2D`, whose `same` puts the odd pixel after."""
 
+    kind: ClassVar[str] = "DepthwiseConv2D"
     name = "keras.layers.DepthwiseConv2D"
     layer = "depthwise_conv2d"
     weight_names = ("kernel", "bias")
@@ -29,29 +30,36 @@ class DepthwiseConv2D(KerasSubject):
 
     @classmethod
     def reason(cls, request: Request) -> str | None:
-        """Keras refuses strides together with dilation."""
-        if max(per_axis(request.config["strides"], 2)) > 1 and max(per_axis(request.config["dilation"], 2)) > 1:
-            return "`strides > 1` not supported in conjunction with `dilation_rate > 1`"
+        """TensorFlow's kernel for the CPU has one stride, which Keras takes apart only where there is dilation."""
+        strides, dilation = (per_axis(request.config[n], 2) for n in ("strides", "dilation"))
+        if cls.backend == "tensorflow" and len(set(strides)) > 1 and max(dilation) == 1:
+            return "TensorFlow has one stride for both axes on the CPU"
         return None
 
     def __init__(self, request: Request) -> None:
         from keras import layers
 
         super().__init__(request)
-        config, kernel = request.config, request.weights["kernel"]
-        self.instance = layers.DepthwiseConv2D(
-            kernel.shape[:2],
+        config, kernel = request.config, request.weights[self.parameters[0].weights]
+        padding = KERAS_PADDING[config["padding"]] if isinstance(config["padding"], str) else "valid"
+        self.instance = getattr(layers, self.kind)(
+            **self.outputs(),
+            kernel_size=kernel.shape[:2],
             depth_multiplier=kernel.shape[-1],
             **request.given("strides", strides=per_axis(config["strides"], 2)),
-            **request.given("padding", padding=KERAS_PADDING[config["padding"]]),
+            **request.given("padding", padding=padding),
             **request.given("dilation", dilation_rate=per_axis(config["dilation"], 2)),
             data_format="channels_last",
             use_bias="bias" in request.weights,
             dtype=request.dtype,
-            name="depthwise",
+            name="convolution",
         )
         self.instance.build((None, None, None, request.inputs["x"].shape[-1]))
         self.load(self.instance, request.weights)
+
+    def outputs(self) -> dict[str, Any]:
+        """The argument for the number of channels that come out, where it is not settled."""
+        return {}
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """The canonical weights, read back out of the layer."""
@@ -62,4 +70,62 @@ class DepthwiseConv2D(KerasSubject):
         return self.instance(self.given["x"], training=False)
 
 
-SUBJECTS = (DepthwiseConv2D,)
+class SeparableConv2D(DepthwiseConv2D):
+    """`keras.layers.SeparableConv2D`, the pointwise kernel of which has two axes of one element."""
+
+    kind: ClassVar[str] = "SeparableConv2D"
+    name = "keras.layers.SeparableConv2D"
+    layer = "separable_conv2d"
+    weight_names = ("depthwise_kernel", "pointwise_kernel", "bias")
+    parameters = (
+        Parameter(
+            "depthwise_kernel",
+            "depthwise_kernel",
+            "height width channel multiplier -> height width channel multiplier",
+        ),
+        Parameter("pointwise_kernel", "pointwise_kernel", "depth out -> 1 1 depth out"),
+        Parameter("bias", "bias", "out -> out"),
+    )
+
+    def outputs(self) -> dict[str, Any]:
+        """As many as the pointwise kernel has."""
+        return {"filters": self.request.weights["pointwise_kernel"].shape[-1]}
+
+
+class _Padded(DepthwiseConv2D):
+    """One of them behind `keras.layers.ZeroPadding2D`: Keras's way to pad by given amounts."""
+
+    options: ClassVar = {"strides": None, "dilation": None, "padding": None}
+
+    @classmethod
+    def reason(cls, request: Request) -> str | None:
+        """Only explicit amounts need it."""
+        if isinstance(request.config["padding"], str):
+            return f"pads by given amounts only, not by {request.config['padding']!r}"
+        return super().reason(request)
+
+    def __init__(self, request: Request) -> None:
+        from keras import layers
+
+        super().__init__(request)
+        amounts = tuple(tuple(pair) for pair in request.config["padding"])
+        self.pad = layers.ZeroPadding2D(amounts, data_format="channels_last", dtype=request.dtype, name="padding")
+
+    def __call__(self) -> Any:
+        """The output, `batch height width out`."""
+        return self.instance(self.pad(self.given["x"]), training=False)
+
+
+class PaddedDepthwiseConv2D(_Padded):
+    """`keras.layers.DepthwiseConv2D` behind a padding."""
+
+    name = "keras.layers.ZeroPadding2D+keras.layers.DepthwiseConv2D"
+
+
+class PaddedSeparableConv2D(_Padded, SeparableConv2D):
+    """`keras.layers.SeparableConv2D` behind a padding."""
+
+    name = "keras.layers.ZeroPadding2D+keras.layers.SeparableConv2D"
+
+
+SUBJECTS = (DepthwiseConv2D, PaddedDepthwiseConv2D, SeparableConv2D, PaddedSeparableConv2D)

@@ -15,6 +15,7 @@ from conformance.errors import ConformanceError, Unsupported
 from conformance_adapters.keras_attention import GroupQueryAttention, MultiHeadAttention
 from conformance_adapters.keras_convolution import Conv1D, Conv2D, Conv3D
 from conformance_adapters.keras_layers import Dense, LayerNormalization, Softmax
+from conformance_adapters.keras_depthwise import DepthwiseConv2D, SeparableConv2D
 from conformance_adapters.keras_normalization import BatchNormalization, GroupNormalization, RMSNormalization
 from conformance_adapters.keras_own_activation import own_functions, own_layers, rectifier
 from conformance_adapters.keras_own_pooling import own_pools
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 Tensors = dict[str, Any]
 
+# What may have an activation behind what the canonical layer computes.
+_ACTIVATED = (Dense, Conv1D, Conv2D, Conv3D, DepthwiseConv2D, SeparableConv2D, *TRANSPOSED.values())
 
 @dataclass(frozen=True)
 class OwnLayer:
@@ -99,11 +102,7 @@ def activation_of(layer: Any) -> str | None:
     from keras import activations
 
     known = own(layer)
-    if (
-        known is None
-        or known.subject not in (Dense, Conv1D, Conv2D, Conv3D, *TRANSPOSED.values())
-        or layer.activation in (None, activations.linear)
-    ):
+    if known is None or known.subject not in _ACTIVATED or layer.activation in (None, activations.linear):
         return None
     return _name(layer.activation)
 
@@ -172,23 +171,21 @@ def _layer_norm(layer: Any) -> dict[str, Any]:
 
 def _convolution(layer: Any) -> dict[str, Any]:
     _refuse(layer.data_format != "channels_last", f"keras.layers.{type(layer).__name__} with channels first")
+    return {**_ungrouped(layer), "groups": layer.groups}
+
+
+def _ungrouped(layer: Any) -> dict[str, Any]:
     return {
         "strides": list(layer.strides),
         "padding": {"same": "same-upper"}.get(layer.padding, layer.padding),
         "dilation": list(layer.dilation_rate),
-        "groups": layer.groups,
     }
 
 
 def _transposed(layer: Any) -> dict[str, Any]:
-    name = f"keras.layers.{type(layer).__name__}"
-    _refuse(layer.data_format != "channels_last", f"{name} with channels first")
-    _refuse(layer.output_padding is not None, f"{name} with an output_padding of its own")
-    return {
-        "strides": list(layer.strides),
-        "padding": {"same": "same-upper"}.get(layer.padding, layer.padding),
-        "dilation": list(layer.dilation_rate),
-    }
+    made = _ungrouped(layer)
+    _refuse(layer.output_padding is not None, f"keras.layers.{type(layer).__name__} with an output_padding of its own")
+    return made
 
 
 def _recurrent(layer: Any) -> dict[str, Any]:
@@ -284,6 +281,8 @@ def _layers() -> Mapping[type, OwnLayer]:
         layers.Conv2D: OwnLayer(Conv2D, _convolution, _x),
         layers.Conv3D: OwnLayer(Conv3D, _convolution, _x),
         layers.Conv1DTranspose: OwnLayer(TRANSPOSED[1], _transposed, _x),
+        layers.DepthwiseConv2D: OwnLayer(DepthwiseConv2D, _ungrouped, _x),
+        layers.SeparableConv2D: OwnLayer(SeparableConv2D, _ungrouped, _x),
         layers.Conv2DTranspose: OwnLayer(TRANSPOSED[2], _transposed, _x),
         layers.Conv3DTranspose: OwnLayer(TRANSPOSED[3], _transposed, _x),
         **{kind: OwnLayer(subject, config, _x) for kind, (subject, config) in own_pools().items()},

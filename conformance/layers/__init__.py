@@ -58,6 +58,7 @@ _FAMILIES = {
     "conv_transpose1d": "transposed_convolution",
     "conv_transpose2d": "transposed_convolution",
     "conv_transpose3d": "transposed_convolution",
+    "separable_conv2d": "separable_convolution",
     "max_pool1d": "pooling",
     "max_pool2d": "pooling",
     "max_pool3d": "pooling",

@@ -12,7 +12,7 @@ import numpy as np
 
 from conformance.layer import Layer
 from conformance.layers import arithmetic, convolution
-from conformance.layers.convolution import Padding, laid_out
+from conformance.layers.convolution import Padding
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -35,26 +35,44 @@ def padded(
     )
 
 
+def counted(kernel: Array, choice: str) -> Array:
+    """A kernel `*window in multiplier`, as whoever counts its last two axes in another order reads it.
+
+    "multiplier,in" takes the buffer for `*window multiplier in`; with ":stored", a buffer of that is taken for the
+    canonical.
+    """
+    *window, channels, multiplier = kernel.shape
+    if choice == "multiplier,in":
+        return np.swapaxes(np.reshape(kernel, (*window, multiplier, channels)), -1, -2)
+    if choice == "multiplier,in:stored":
+        return np.reshape(np.swapaxes(kernel, -1, -2), kernel.shape)
+    return kernel
+
+
 def convolved(
     padded: Float[Array, "batch *padded in"],
     kernel: Float[Array, "*window in multiplier"],
     strides: int,
     dilation: int,
     *,
+    conv_flip: str = "correlation",
     conv_groups: str = "contiguous",
     conv_kernel_layout: str = "spatial,in,out",
+    conv_multiplier_order: str = "in,multiplier",
     arithmetic_precision: str = arithmetic.CLAIMED,
 ) -> Float[Array, "batch *space out"]:
-    kernel = laid_out(kernel, conv_kernel_layout)
+    """As of as many groups as there are channels: of one channel in, and of all that there are out."""
     *window, channels, multiplier = kernel.shape
-    merged = np.reshape(kernel, (*window, 1, channels * multiplier))
+    merged = np.reshape(counted(kernel, conv_multiplier_order), (*window, 1, channels * multiplier))
     return convolution.convolved(
         padded,
         merged,
         strides,
         dilation,
         channels,
+        conv_flip=conv_flip,
         conv_groups=conv_groups,
+        conv_kernel_layout=conv_kernel_layout,
         arithmetic_precision=arithmetic_precision,
     )
 

@@ -118,6 +118,11 @@ CASES = {
              {"padding": "same-upper", "strides": 2})
         ]
         for axes in (1, 2, 3)
+    "separable_conv2d": [
+        ({"x": drawn(0, 2, 6, 6, 3)}, {"depthwise_kernel": drawn(1, 3, 3, 3, 2), "pointwise_kernel": drawn(2, 6, 6)},
+         {"padding": padding, "strides": 2})
+        for padding in ("same-upper", [[2, 0], [2, 0]])
+    ],
     },
     **{
         f"{kind}_pool{axes}d": [({"x": drawn(0, 2, *(6, 6, 4)[:axes], 3) - 2}, {}, config) for config in POOLS]
