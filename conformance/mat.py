@@ -22,15 +22,28 @@ if TYPE_CHECKING:
 
 
 _read_mat73 = Apart("conformance.mat73:read_mat73")
+_TEXT = "text: "  # how what is left out says a line of text
 
 
 @dataclass(frozen=True)
 class MatFile:
-    """The numeric and logical arrays of a file, and what else it holds: name to what it is."""
+    """The numeric and logical arrays of a file, and what else it holds: name to what it is (`text: tanh`)."""
 
     path: Path
     arrays: Mapping[str, NDArray[Any]]
     left_out: Mapping[str, str]
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The lines of text in the file, by name."""
+        return {n: said.removeprefix(_TEXT) for n, said in self.left_out.items() if said.startswith(_TEXT)}
+
+    def within(self, struct: str) -> MatFile:
+        """What is in the struct of this name, by the names of its fields."""
+        prefix = f"{struct}."
+        arrays = {n.removeprefix(prefix): a for n, a in self.arrays.items() if n.startswith(prefix)}
+        left_out = {n.removeprefix(prefix): said for n, said in self.left_out.items() if n.startswith(prefix)}
+        return MatFile(self.path, arrays, left_out)
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         """The array `name`. Raises ConformanceError where it is no array of numbers, or is not there."""

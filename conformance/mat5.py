@@ -29,6 +29,7 @@ _INFLATION = 1032  # the most that deflate can compress: RFC 1951's 258 bytes in
 
 # Types of data elements: how numbers are stored.
 _STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+_ENCODED = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16"}
 _MATRIX, _COMPRESSED = 14, 15
 # Classes of arrays: what the numbers are.
 _NUMERIC = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
@@ -91,6 +92,15 @@ class _Elements:
         _, start, stop = self.next()
         return self.data[start:stop].decode("latin-1")
 
+    def characters(self) -> str:
+        """The next element, as the text that it stores. Raises ValueError where its bytes are none."""
+        kind, start, stop = self.next()
+        if kind not in _ENCODED:
+            raise ValueError(f"an element of type {kind} where text was expected")
+        wide = "-le" if self.order == "<" else "-be"
+        encoding = _ENCODED[kind] + (wide if _ENCODED[kind] == "utf-16" else "")
+        return self.data[start:stop].decode(encoding)
+
 
 class _Reader:
     """Walks through a file and collects its arrays under flattened names."""
@@ -151,7 +161,9 @@ class _Reader:
             raise ValueError(f"{name!r} is of the unknown class {kind}")
         if (not 2 <= len(dims) <= 32 and kind != _OPAQUE) or min(dims, default=0) < 0:
             raise ValueError(f"{name!r} declares the size {dims}")
-        if kind in _WORDS:
+        if kind == _CHAR and len(dims) == 2 and dims[0] == 1 and dims[1] <= LONGEST:
+            self.left_out[name] = f"{_WORDS[kind]}: {elements.characters()}"
+        elif kind in _WORDS:
             self.left_out[name] = _WORDS[kind]
         elif int(flags[0]) & _COMPLEX:
             self.left_out[name] = "complex: save real(...) and imag(...) of it"

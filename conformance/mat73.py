@@ -102,6 +102,8 @@ class _Reader:
             return
         elif kind in _NUMERIC:
             self.numeric(name, item, kind)
+        elif kind == "char" and item.dtype == np.uint16 and item.shape[1:] == (1,) and item.size <= LONGEST:
+            self.left_out[name] = f"text: {self.values(item).astype('<u2').tobytes().decode('utf-16-le')}"
         else:
             words = {"char": "text", "function_handle": "a function handle", "": "a dataset without a MATLAB_class"}
             self.left_out[name] = words.get(kind, f"an object of class {kind}")

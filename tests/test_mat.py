@@ -60,6 +60,14 @@ def test_octave_files(octave, version):
     assert set(file.left_out) == {"t", "z", "p", "r.name", "c{3}"}
 
 
+@pytest.mark.parametrize("version", ["v6", "v7"])
+def test_lines_of_text_are_read(octave, version):
+    file = open_mat(octave / f"{version}.mat")
+    assert file.texts == {"t": "text", "r.name": "x", "c{3}": "two"}
+    within = file.within("r")
+    assert (set(within.arrays), within.texts) == ({"kernel", "deep.bias"}, {"name": "x"})
+
+
 def test_what_is_left_out_is_an_error_only_when_asked_for(octave):
     file = open_mat(octave / "v7.mat")
     assert file["a"].shape == (2, 2)

@@ -123,8 +123,8 @@ class KerasExporting(Exporting):
         return weights
 
     def holds_weights(self, path: Path) -> bool:
-        """A file that model.save_weights wrote."""
-        return path.name.lower().endswith(".weights.h5")
+        """A file of HDF5 that model.save_weights wrote, or the older model.save."""
+        return path.suffix.lower() in (".h5", ".hdf5")
 
     def weights_in(self, path: Path, settled: Settled) -> Iterable[Held]:
         """Its layers, told by the names of their classes."""
@@ -196,7 +196,7 @@ class MatlabExporting:
 
     def restored(self, request: Request, arrays: Arrays) -> dict[str, NDArray[Any]]:
         """The canonical weights of such properties. Raises ConformanceError."""
-        from conformance_adapters.matlab_mat import canonical_weights
+        from conformance_adapters.matlab_weights import canonical_weights
 
         return canonical_weights(request.layer, request.config, arrays, request.subject)
 

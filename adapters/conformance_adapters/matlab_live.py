@@ -3,8 +3,8 @@
 - MATLAB's own way, as in the fixtures: the input is called `X`, learnable parameters have the property names of
   MATLAB's layers (`QueryWeights`, `InputWeights`, `Scale`, `Offset`, `Weights`, `Bias`), values the names of their
   steps (`scores`, `output`), and everything has MATLAB's axes, channels first. Properties that are config
-  (`NumHeads`, `Epsilon`, `Stride`, `DilationFactor`, `PaddingSize`) are read. Of a network, a struct for each layer
-  holds the same.
+  (`NumHeads`, `Epsilon`, `Stride`, `PaddingSize`) are read, and the class where it is there as text (`Type`). Of a
+  network, a struct for each layer holds the same.
 - The canonical way: inputs and weights have their canonical names (`query_input`, `query_kernel`), scalars those of
   the config (`heads`), and everything has the canonical axes, batch first.
 
@@ -26,16 +26,12 @@ from conformance.layers import get_layer
 from conformance.mat import MatFile, open_mat
 from conformance.subject import Argument, Call, Own, Part
 from conformance.trace import Request, Trace
-from conformance_adapters.matlab_mat import (
-    INPUT,
-    OPTIONS,
-    canonical_weights,
-    recorded_layer,
-    recorded_tape,
-    recorded_trace,
-    require_same_input,
-    to_canonical,
-)
+from conformance_adapters.matlab_axes import FORMAT, INPUT, rank_of, to_canonical
+from conformance_adapters.matlab_layers import read_config
+from conformance_adapters.matlab_mat import properties_of, recorded_tape, recorded_trace, require_same_input
+from conformance_adapters.matlab_properties import Properties
+from conformance_adapters.matlab_told import told
+from conformance_adapters.matlab_weights import canonical_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,6 +60,11 @@ class MatLive:
         """Whether the arrays have MATLAB's axes."""
         return INPUT in self.file.arrays
 
+    @property
+    def properties(self) -> Properties:
+        """Its arrays, and its lines of text."""
+        return {**self.file.arrays, **self.file.texts}
+
     @cached_property
     def dtype(self) -> str | None:
         """What most of its numbers are in."""
@@ -75,8 +76,8 @@ class MatLive:
 
     def own(self) -> Own | None:
         """The layer whose parameters it holds by MATLAB's names, if it does."""
-        layer = recorded_layer(self.file.arrays) if self.matlab else None
-        return None if layer is None else self.recorded(layer, {})
+        layers = told(self.properties) if self.matlab else ()
+        return self.recorded(layers[0], {}) if layers else None
 
     def recorded(self, layer: str, config: Mapping[str, Any], weights: bool = True) -> Own:
         """Config, weights (where they are wanted) and inputs of `layer`; `config` goes before what the file says.
@@ -89,31 +90,38 @@ class MatLive:
                 "or leave the layer out to judge each that has an input of its own"
             )
         self.parts_in_a_row = config.get("parts", ())
-        made = {**self._config(layer), **config}
-        held: Mapping[str, NDArray[Any]] = {}
-        if weights and self.matlab:
-            held = canonical_weights(layer, made, self.file.arrays, str(self.file.path))
-        elif weights:
-            held = self._canonical(layer, get_layer(layer, made).weights)
-        return Own(layer, made, {n: np.asarray(a, np.float64) for n, a in held.items()}, self._inputs(layer, made))
+        made = {**self.config(layer, self.matlab), **config}
+        held = self.weights(layer, made, self.matlab) if weights else {}
+        return Own(layer, made, {n: np.asarray(a, np.float64) for n, a in held.items()}, self.inputs(layer, made))
 
-    def _config(self, layer: str) -> dict[str, Any]:
+    def weights(self, layer: str, config: Mapping[str, Any], matlab: bool) -> dict[str, NDArray[Any]]:
+        """The canonical weights of `layer`, which the file has in MATLAB's layout or in the canonical one.
+
+        Raises ConformanceError where something of it is missing or does not fit together.
+        """
+        if not matlab:
+            return self._canonical(layer, get_layer(layer, config).weights)
+        return canonical_weights(layer, config, self.file.arrays, str(self.file.path), self.file.texts.get(FORMAT))
+
+    def config(self, layer: str, matlab: bool) -> dict[str, Any]:
+        """The config of `layer` that the file says, by MATLAB's properties or under the canonical names.
+
+        Raises Unsupported for one that the canonical layer cannot have.
+        """
         arrays = self.file.arrays
         if layer == "sequential":
             return {}
         known = get_layer(layer).config
-        if not self.matlab:
+        if not matlab:
             scalars = {n: arrays[n].reshape(()).item() for n in known if n in arrays and arrays[n].size == 1}
             made = {n: int(v) if isinstance(v, float) and v.is_integer() and v else v for n, v in scalars.items()}
         else:
-            made = {n: read(arrays[p]) for p, (n, read) in OPTIONS.get(layer, {}).items() if p in arrays}
-        if layer == "conv2d" and self.matlab and arrays["Weights"].ndim == 5:
-            made["groups"] = arrays["Weights"].shape[4]
+            made = read_config(layer, self.properties) if properties_of(layer, {}) else {}
         if layer == "multi_head_attention" and "heads" not in made:
             pages = next((arrays[n] for n in _SCORES if n in arrays), None)
-            if pages is not None and self.matlab and pages.ndim <= 3:
+            if pages is not None and matlab and pages.ndim <= 3:
                 made["heads"] = pages.shape[2] if pages.ndim == 3 else 1
-            elif pages is not None and not self.matlab and pages.ndim == 4:
+            elif pages is not None and not matlab and pages.ndim == 4:
                 made["heads"] = pages.shape[1]
         return made
 
@@ -129,15 +137,18 @@ class MatLive:
                 made[bare] = array.ravel() if vector else array
         return made
 
-    def _inputs(self, layer: str, config: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    def inputs(self, layer: str, config: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+        """The canonical inputs of `layer` that were recorded. Raises ConformanceError where they cannot be these."""
         inputs = get_layer(layer, config).inputs
         if not self.matlab:
             found = self._canonical(layer, inputs)
             return {n: a.astype(np.float64) if a.dtype.kind == "f" else a for n, a in found.items()}
         name, axes = next(iter(inputs.items()))
         x, first = self.file[INPUT], config["parts"][0]["layer"] if layer == "sequential" else layer
-        count = 4 if first == "conv2d" else 3 if len(axes.split()) == 3 else x.ndim
-        return {name: np.asarray(to_canonical(x, first, (1,) * count), np.float64)}
+        letters = self.file.texts.get(FORMAT)
+        rank = 2 if first == "embedding" else rank_of(first, axes, self.file.arrays, letters)
+        made = to_canonical(x, first, (1,) * rank, letters)
+        return {name: made.astype(np.int64 if first == "embedding" else np.float64)}
 
     def parameters(self) -> Mapping[str, NDArray[Any]]:
         """Every floating-point array of the file, by its name there."""
@@ -158,14 +169,16 @@ class MatLive:
                 f"{self.file.path}: is a recording, which cannot be called: name its layer (`layer`)"
             )
         if self.matlab:
-            config = {"parts": self.parts_in_a_row} if call.layer == "sequential" else self._config(call.layer)
+            config = (
+                {"parts": self.parts_in_a_row} if call.layer == "sequential" else self.config(call.layer, matlab=True)
+            )
             asked = Request(call.layer, self.name, config, call.inputs, {}, call.dtype)
             return recorded_trace(self.file, asked)
         layer = get_layer(call.layer)
         output = self.file[layer.output]
         if output.dtype.name != call.dtype:
             raise Unsupported(f"{self.name} was recorded in {output.dtype}")
-        there = self._inputs(call.layer, {})
+        there = self.inputs(call.layer, {})
         for name, given in call.inputs.items():
             if name not in there:
                 raise ConformanceError(f"{self.file.path}: was recorded without the input {name!r}")
@@ -178,11 +191,14 @@ class MatLive:
         own = self.own()
         if own is not None:
             yield Part(self.name, own.layer, self, own.inputs)
-        for name in dict.fromkeys(n.partition(".")[0] for n in self.file.arrays if "." in n):
-            arrays = {n.removeprefix(f"{name}."): a for n, a in self.file.arrays.items() if n.startswith(f"{name}.")}
-            layer = recorded_layer(arrays)
-            if layer is not None and INPUT not in arrays:
-                yield Part(name, layer, unsupported=f"its input was not recorded: save it as {name}.{INPUT}")
-            elif layer is not None:
-                live = MatLive(MatFile(self.file.path, arrays, {}), name)
-                yield Part(name, layer, live, live.recorded(layer, {}).inputs)
+        there = (*self.file.arrays, *self.file.texts)
+        for name in dict.fromkeys(n.partition(".")[0] for n in there if "." in n):
+            live = MatLive(self.file.within(name), name)
+            layers = told(live.properties, name)
+            if layers and not live.matlab:
+                yield Part(name, layers[0], unsupported=f"its input was not recorded: save it as {name}.{INPUT}")
+            elif layers:
+                try:
+                    yield Part(name, layers[0], live, live.recorded(layers[0], {}).inputs)
+                except Unsupported as error:
+                    yield Part(name, layers[0], unsupported=str(error))

@@ -11,7 +11,9 @@ from conformance.errors import ConformanceError, Unsupported
 from conformance.fixture import fixtures
 from conformance.layers import get_layer
 from conformance.trace import Request
-from conformance_adapters.matlab_mat import MatlabAdapter, canonical_weights, matlab_arrays, to_canonical
+from conformance_adapters.matlab_axes import to_canonical
+from conformance_adapters.matlab_mat import MatlabAdapter
+from conformance_adapters.matlab_weights import canonical_weights, matlab_arrays
 
 RECORDED = [
     ("matlab-self-attention", "recorded.mat", "float64", (1, 20, 15)),
@@ -220,7 +222,7 @@ def test_gates_must_be_four_times_the_units():
 @pytest.mark.parametrize(
     ("layer", "config", "says"),
     [
-        ("rotary_embedding", {}, "no declared layout for rotary_embedding"),
+        ("rms_norm", {}, "no declared layout for rms_norm"),
         ("layer_norm", {"axes": 2}, "one scale per channel"),
         ("multi_head_attention", {"heads": 6, "kv_heads": 2}, "as many heads for keys as for queries"),
     ],

@@ -12,7 +12,7 @@ from conformance.errors import ConformanceError
 from conformance.loading import opened
 from conformance.subject import Call, Opener, Recording
 from conformance_adapters.matlab_live import MatLive
-from conformance_adapters.matlab_mat import MatlabAdapter, recorded_layer
+from conformance_adapters.matlab_mat import MatlabAdapter
 
 FOLDER = Path(conformance_fixtures.__file__).parent
 ATTENTION = FOLDER / "matlab-self-attention" / "recorded.mat"
@@ -195,23 +195,6 @@ def test_a_network_in_a_row_needs_its_parts():
     parts[1]["config"] = {"epsilon": 0.1}
     case = check(NETWORK, "sequential", config={"parts": parts})
     assert (case.status, case.culprit) == ("diverges", "norm.normalized")
-
-
-@pytest.mark.parametrize(
-    ("shapes", "layer"),
-    [
-        ({"InputWeights": (12, 5), "RecurrentWeights": (12, 3)}, "lstm"),
-        ({"InputWeights": (9, 5), "RecurrentWeights": (9, 3)}, None),  # a gruLayer
-        ({"Scale": (5, 1), "Offset": (5, 1)}, "layer_norm"),
-        ({"Scale": (5, 1), "Offset": (5, 1), "TrainedMean": (5, 1)}, None),  # a batchNormalizationLayer
-        ({"Weights": (3, 5)}, "linear"),
-        ({"Weights": (3, 3, 2, 5)}, "conv2d"),
-        ({"Weights": (3, 2, 5)}, None),  # a convolution1dLayer
-        ({"scores": (3, 5)}, None),
-    ],
-)
-def test_which_layer_parameters_are_of(shapes, layer):
-    assert recorded_layer({n: np.zeros(s) for n, s in shapes.items()}) == layer
 
 
 def test_a_broken_file_is_one_sentence(tmp_path):
