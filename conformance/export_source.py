@@ -89,12 +89,12 @@ def parts_of(source: Path, settled: Settled, picks: Sequence[str]) -> Iterator[L
             for layer in described:
                 try:
                     yield _restored(source, file, layer, settled)
-                except ConformanceError:
-                    raise
                 except Exception as error:  # whatever a header of nonsense leads to
+                    if isinstance(error, ConformanceError) and str(error).startswith(f"{source}: "):
+                        raise
+                    said = error if isinstance(error, ConformanceError) else f"{type(error).__name__}: {error}"
                     raise ConformanceError(
-                        f"{source}: {layer.path or '.'}: its header does not fit what is in it "
-                        f"({type(error).__name__}: {error}); export it again"
+                        f"{source}: {layer.path or '.'}: its header does not fit it ({said}); export it again"
                     ) from error
             return
     reader = _reader(source)

@@ -150,7 +150,7 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument(
         "source",
         metavar="SOURCE",
-        help="a file that ends in .pt, .pth, .safetensors, .keras, .weights.h5, .onnx or .mat",
+        help="a file that ends in .pt, .pth, .safetensors, .keras, .h5, .onnx or .mat",
     )
     export.add_argument(
         "--layer",

@@ -25,13 +25,14 @@ from conformance.errors import ConformanceError
 from conformance.fixture import read_folder
 from conformance.mat73 import read_mat73
 from conformance.policy import read_policy
-from conformance_adapters import keras_file
+from conformance_adapters import keras_file, keras_hdf5
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 from fuzzing import campaign, hostile
 
 QUICK = {"mat5": 700, "mat73": 400, "safetensors": 500, "npz": 400, "fixture": 300, "divergences": 200, "policy": 200}
+QUICK |= {"exported": 400}
 
 
 @pytest.mark.parametrize("reader", QUICK)
@@ -350,7 +351,7 @@ def test_what_h5py_raises_for_a_keras_files_weights_is_a_sentence(tmp_path, monk
 
     monkeypatch.setattr("h5py.File", unhashable)
     with pytest.raises(ValueError, match=r"its weights do not hold together \(Objects of class FileID"):
-        keras_file._require_plain(tmp_path / "x.keras", b"")
+        keras_hdf5.require_plain(tmp_path / "x.keras", b"")
 
 
 @pytest.mark.parametrize("error", [IndexError("tuple index out of range"), TypeError("cannot be hashed")])

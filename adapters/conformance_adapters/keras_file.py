@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import json
 import textwrap
 import zipfile
@@ -15,6 +14,7 @@ from typing import Any
 
 from conformance.archive import content, members, most_unpacked
 from conformance.errors import ConformanceError
+from conformance_adapters.keras_hdf5 import require_plain
 
 _WEIGHTS = "model.weights.h5"
 _MEMBERS = (_WEIGHTS, "config.json", "metadata.json")
@@ -43,17 +43,12 @@ def load(path: Path) -> Any:
 
     try:
         config = _config(path)
-        coded = list(_coded(config))
+        require_no_code(path, config)
     except (*_BROKEN, KeyError) as error:
         said = str(error.args[0] if isinstance(error, KeyError) else error) or type(error).__name__
         raise ConformanceError(
             f"{path}: not a .keras file that can be read ({said}); write it with model.save"
         ) from error
-    for what in coded:
-        raise ConformanceError(
-            f"{path}: its {what} is code or leads to it, which is not run from a file; load the model in a script of "
-            "yours that you trust (keras.saving.load_model with safe_mode=False), and check what it returns"
-        )
     for module, name, registered in _classes(config):
         # Older versions of Keras would import the module that the file names.
         if module.partition(".")[0] not in _KERAS and keras.saving.get_registered_object(registered) is None:
@@ -80,34 +75,8 @@ def _config(path: Path) -> Any:
             if name not in _MEMBERS:  # Keras unpacks all of an archive that has more, and leaves it there if it fails
                 raise zipfile.BadZipFile(f"it has a member {name!r}; load it in a script, and check what that returns")
         if _WEIGHTS in found:
-            _require_plain(path, content(archive, found[_WEIGHTS]))
+            require_plain(path, content(archive, found[_WEIGHTS]))
         return json.loads(content(archive, found["config.json"]))
-
-
-def _require_plain(path: Path, weights: bytes) -> None:
-    """Raise ValueError where weights are kept in another file, are linked to, or unpack to more than they should."""
-    import h5py
-
-    try:
-        with h5py.File(io.BytesIO(weights), "r") as file:
-            declared, waiting, seen = 0, [file], {file.id}
-            while waiting:
-                group = waiting.pop()
-                for name in group:
-                    if type(group.get(name, getlink=True)).__name__ != "HardLink":
-                        raise ValueError(f"{name!r} in its weights is a link to something elsewhere")
-                    item = group[name]
-                    if isinstance(item, h5py.Dataset):
-                        if item.is_virtual or item.external:
-                            raise ValueError(f"{name!r} in its weights is kept in another file")
-                        declared += item.size * item.dtype.itemsize if item.shape is not None else 0
-                    elif isinstance(item, h5py.Group) and item.id not in seen:
-                        seen.add(item.id)
-                        waiting.append(item)
-            if declared > most_unpacked(path):
-                raise ValueError(f"its weights unpack to {declared} bytes")
-    except (TypeError, LookupError, RuntimeError) as error:  # what h5py raises for corrupt files, besides ValueError
-        raise ValueError(f"its weights do not hold together ({error})") from error
 
 
 def _require_sizes(path: Path, config: Any) -> None:
@@ -141,6 +110,15 @@ def _nested(config: Any) -> Iterator[dict[str, Any]]:
             waiting += item.values()
         elif isinstance(item, list):
             waiting += item
+
+
+def require_no_code(path: Path, config: Any) -> None:
+    """Raise ConformanceError where a model's config holds Python code, or leads to another file."""
+    for what in _coded(config):
+        raise ConformanceError(
+            f"{path}: its {what} is code or leads to it, which is not run from a file; load the model in a script of "
+            "yours that you trust (keras.saving.load_model with safe_mode=False), and check what it returns"
+        )
 
 
 def _coded(config: Any) -> Iterator[str]:

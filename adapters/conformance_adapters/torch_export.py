@@ -103,6 +103,11 @@ def _held(group: _Group, settled: Settled) -> Held:
         return Held(group.path, "", unsupported=str(error), arrays=group.names, candidates=error.candidates)
     except Unsupported as error:
         return Held(group.path, "", unsupported=str(error), arrays=group.names)
+    except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError) as error:  # of sizes that no module has
+        first = (str(error).splitlines() or [""])[0]
+        sizes = ", ".join(f"{n} {_size(t)}" for n, t in group.tensors.items())
+        said = f"{sizes} are of no module ({type(error).__name__}: {first})"
+        return Held(group.path, "", unsupported=said, arrays=group.names)
     if own(module) is None:
         said = f"{type(module).__name__} is none of the modules that are known of PyTorch"
         return Held(group.path, layer, unsupported=said, arrays=group.names)

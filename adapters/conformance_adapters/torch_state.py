@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 import zipfile
+import zlib
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from conformance.archive import members
+from conformance.archive import content, members
 from conformance.errors import ConformanceError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SUFFIXES = (".pt", ".pth")
+_SIZED = b"\nbytearray\n"  # PyTorch lets a pickle make one, of as many bytes as it says
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module")  # what a checkpoint calls the state dict in it
 
 
@@ -45,13 +47,24 @@ def _unpickled(path: Path) -> Any:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                members(path, archive)
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+                found = members(path, archive)
+                sized = any(_SIZED in content(archive, m) for name, m in found.items() if name.endswith(".pkl"))
+            held: Any = path
+        else:
+            whole = path.read_bytes()
+            sized = _SIZED in whole
+            held = io.BytesIO(whole)  # of a file, as many bytes are asked for as a pickle says a text has
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
         raise ConformanceError(f"{path}: is truncated or corrupt ({error}); write it again") from error
+    if sized:
+        raise ConformanceError(
+            f"{path}: it holds a bytearray, which may be of any size; save the state dict alone "
+            "(torch.save(model.state_dict(), ...))"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(held, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged or hostile pickle raises
         said = str(error)
         if "Weights only load failed" in said and ("Unsupported" in said or "was not an allowed global" in said):
@@ -60,17 +73,20 @@ def _unpickled(path: Path) -> Any:
                 "(torch.save(model.state_dict(), ...)) from a script that you trust"
             ) from error
         first = (said.strip().splitlines() or [type(error).__name__])[0]
+        if isinstance(error, MemoryError) or "allocate memory" in said:
+            first = "it declares a tensor for which there is no room"
         raise ConformanceError(
             f"{path}: not a state dict that PyTorch {torch.__version__} can read ({first[:200]}); write it again"
         ) from error
 
 
 def _tensors(path: Path, found: Any) -> dict[str, Tensor]:
-    waiting = deque([found])
+    waiting, seen = deque([found]), set[int]()
     while waiting:
         item = waiting.popleft()
-        if not isinstance(item, Mapping):
+        if not isinstance(item, Mapping) or id(item) in seen:
             continue
+        seen.add(id(item))
         tensors = {n: t for n, t in item.items() if isinstance(n, str) and isinstance(t, torch.Tensor)}
         plain = {n: t.detach() for n, t in tensors.items() if t.layout is torch.strided}
         for name, tensor in plain.items():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import posixpath
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -19,6 +21,33 @@ def changed(random: Random, content: bytes) -> bytes:
     held = io.BytesIO(content)
     with h5py.File(held, "r+", **({"userblock_size": block} if block else {})) as file:
         random.choice(CHANGES)(random, file, random.choice(named(file)))
+    return held.getvalue()
+
+
+def reworded(random: Random, content: bytes, change: Callable[[Any], Any]) -> bytes:
+    """The file with its model's config changed, or with names that lead elsewhere in the list of one group."""
+    held = io.BytesIO(content)
+    with h5py.File(held, "r+") as file:
+        if "model_config" in file.attrs and random.random() < 0.7:
+            file.attrs["model_config"] = json.dumps(change(json.loads(file.attrs["model_config"])))
+        else:
+            groups = [file, *(file[n] for n in named(file) if isinstance(file[n], h5py.Group))]
+            lists = [(g, n) for g in groups for n in g.attrs if n in ("layer_names", "weight_names")]
+            group, name = random.choice(lists)
+            names = [n if isinstance(n, str) else n.decode() for n in np.asarray(group.attrs[name]).tolist()]
+            wrong = [
+                "",
+                "/",
+                "..",
+                "x/../y",
+                "\x1b[31m",
+                "cell/recurrent_kernel:0",
+                "query/kernel:0",
+                "a" * 3000,
+                *names,
+            ]
+            names[random.randrange(len(names) + 1) : random.randrange(len(names) + 1)] = random.choices(wrong, k=2)
+            group.attrs[name] = random.choice((names, "x", 3.0, names * 50))
     return held.getvalue()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import struct
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fuzzing import hostile_keras, hostile_onnx, hostile_pt2
+from fuzzing import hostile_keras, hostile_onnx, hostile_pt2, hostile_state
 from fuzzing.child import MARK
 
 GIGABYTE = 2**30
@@ -164,7 +165,7 @@ def _mat5(valid: Mapping[str, bytes], folder: Path) -> Files:
     yield "a long name many times", MAT + long
 
 
-def _mat73(valid: Mapping[str, bytes], folder: Path) -> Files:
+def _hdf5(valid: Mapping[str, bytes], folder: Path) -> Files:
     from random import Random
 
     from fuzzing import hdf5, mutations
@@ -217,6 +218,43 @@ def _safetensors(valid: Mapping[str, bytes], folder: Path) -> Files:
             '{"x":{"dtype":"F64","shape":[2],"data_offsets":[0,16]},"y":{"dtype":"F64","shape":[2],"data_offsets":[0,16]}}'
         ),
     )
+
+
+def _exported(valid: Mapping[str, bytes], folder: Path) -> Files:
+    def made(content: bytes, change: Callable[[dict[str, object]], object]) -> bytes:
+        (length,) = struct.unpack_from("<Q", content)
+        header = json.loads(content[8 : 8 + length])
+        said = json.loads(header["__metadata__"]["conformance"])
+        for layer in said["layers"]:
+            change(layer)
+        header["__metadata__"]["conformance"] = json.dumps(said)
+        packed = json.dumps(header).encode()
+        return struct.pack("<Q", len(packed)) + packed + content[8 + length :]
+
+    for name, content in valid.items():
+        for size in (0, -1, 2**20, 2**31, 2**40, 2**62):
+            for most in (2, 9):
+                sized = {f"w{i}": [size] * most for i in range(3)}
+                yield f"{name} of {size}", made(content, lambda layer, s=sized: layer.update(weights=s))
+
+                def grown(layer: dict[str, object], size: int = size) -> None:
+                    weights: dict[str, list[int]] = layer["weights"]  # type: ignore[assignment]
+                    layer["weights"] = {n: [size for _ in shape] for n, shape in weights.items()}
+
+                yield f"{name} whose weights are of {size}", made(content, grown)
+            for key in ("heads", "groups", "kv_heads", "axes", "window", "strides"):
+                config = {key: size}
+                yield f"{name} with {key}={size}", made(content, lambda layer, c=config: layer.update(config=c))
+        for subject in ("os.system", "../x", "", "torch.nn.LSTM", "keras.layers.Lambda", "\x1b[31m"):
+            yield f"{name} of {subject}", made(content, lambda layer, s=subject: layer.update(subject=s))
+        for layer_name in ("softmax", "resize", "gelu", "embedding", "attention", "transformer_encoder_layer"):
+            yield f"{name} as {layer_name}", made(content, lambda layer, n=layer_name: layer.update(layer=n))
+        for dtype in ("float64", "bfloat16", "float16", "int8", "object", "V0"):
+            yield f"{name} of {dtype}", made(content, lambda layer, d=dtype: layer.update(dtype=d))
+            kept = {"dtype": dtype, "shape": [2**40], "data": "AAAA"}
+            origin = {"layout": "torch", "names": {"weight": "weight"}, "kept": {"weight": kept}}
+            yield f"{name} that kept {dtype}", made(content, lambda layer, o=origin: layer.update(origin=o))
+        yield f"{name} of nothing", made(content, lambda layer: layer.clear())
 
 
 def _manifest(valid: Mapping[str, bytes], folder: Path) -> Files:
@@ -301,7 +339,9 @@ def _result(valid: Mapping[str, bytes], folder: Path) -> Files:
 
 MADE: dict[str, Callable[[Mapping[str, bytes], Path], Files]] = {
     "mat5": _mat5,
-    "mat73": _mat73,
+    "mat73": _hdf5,
+    "weights-h5": _hdf5,
+    "legacy-h5": hostile_keras.legacy,
     "safetensors": _safetensors,
     "npz": _npz,
     "fixture": _manifest,
@@ -311,4 +351,6 @@ MADE: dict[str, Callable[[Mapping[str, bytes], Path], Files]] = {
     "onnx": hostile_onnx.files,
     "keras": hostile_keras.files,
     "pt2": hostile_pt2.files,
+    "state": hostile_state.files,
+    "exported": _exported,
 }

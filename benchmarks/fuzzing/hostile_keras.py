@@ -55,6 +55,69 @@ def files(valid: Mapping[str, bytes], folder: Path) -> Iterator[tuple[str, bytes
                 )
 
 
+def legacy(valid: Mapping[str, bytes], folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Whole models in HDF5: configs with code, sizes that nothing has, links."""
+    import h5py
+
+    from fuzzing import hdf5, mutations
+    from fuzzing.hostile import _changed
+
+    def reworded(content: bytes, change: Any) -> bytes:
+        held = io.BytesIO(content)
+        with h5py.File(held, "r+") as file:
+            said = json.loads(file.attrs["model_config"])
+            file.attrs["model_config"] = json.dumps(change(said) or said)
+        return held.getvalue()
+
+    whole = valid["model1.h5"]
+    for name, layer in _layers(folder):
+        yield name, reworded(whole, lambda said, one=layer: said["config"]["layers"].append(one))
+        yield (
+            f"{name} in the place of one",
+            reworded(whole, lambda said, one=layer: said["config"]["layers"][1].update(one)),
+        )
+    for key in (
+        "units",
+        "filters",
+        "kernel_size",
+        "strides",
+        "groups",
+        "name",
+        "padding",
+        "activation",
+        "epsilon",
+        "dtype",
+    ):
+        for value in (
+            2**62,
+            2**31,
+            -1,
+            0,
+            1e300,
+            "exec",
+            "os.system",
+            "\x1b[31m",
+            None,
+            [],
+            [2**40] * 2,
+            {"class_name": "x"},
+        ):
+
+            def put(said: Any, key: str = key, value: Any = value) -> None:
+                for layer in said["config"]["layers"]:
+                    layer["config"][key] = value
+
+            yield f"{key} {str(value)[:20]}", reworded(whole, put)
+    for whole_config in ("x", [], {}, 3, None, [[]] * 9):
+        yield f"the config {whole_config}", reworded(whole, lambda said, c=whole_config: c)
+    for content in valid.values():
+        for change in hdf5.CHANGES:
+            for seed in range(12):
+                made = _changed(content, change, Random(seed))
+                if made is not None:
+                    yield f"{change.__name__.strip('_')} {seed}", mutations.trusted(made)
+
+
 def _with_bomb(members: Mapping[str, bytes]) -> bytes:
     """The weights as a gigabyte of zeros: its archive, with the other members behind."""
     from fuzzing.hostile import bomb

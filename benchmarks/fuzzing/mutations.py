@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickletools
 import struct
 import warnings
 import zipfile
@@ -154,6 +155,20 @@ def safetensors(random: Random, content: bytes) -> bytes:
     return struct.pack("<Q", len(header)) + header + content[8 + length :]
 
 
+def exported(random: Random, content: bytes) -> bytes:
+    """What the header says of layers changed, the tensors left; at times, the header around it."""
+    (length,) = struct.unpack_from("<Q", content)
+    header = json.loads(content[8 : 8 + length])
+    if random.random() < 0.1:
+        return safetensors(random, content)
+    said = json.loads(header["__metadata__"]["conformance"])
+    if random.random() < 0.3:  # what stands at the top is one in a thousand of the values
+        said[random.choice(list(said))] = _any(random)
+    header["__metadata__"]["conformance"] = json.dumps(value(random, said))
+    packed = json.dumps(header).encode("utf-8", "surrogatepass")
+    return struct.pack("<Q", len(packed)) + packed + content[8 + length :]
+
+
 def npy(random: Random, content: bytes) -> bytes:
     """The header of an array changed, the values left."""
     end = content.index(b"\n") + 1
@@ -259,6 +274,51 @@ def pristine(random: Random, content: bytes) -> bytes:
     return trusted(hdf5.changed(random, content))
 
 
+def described(random: Random, content: bytes) -> bytes:
+    """An HDF5 file with the config of the model in it changed, or one item."""
+    if random.random() < 0.4 and sha256(content).hexdigest() in _PRISTINE:
+        return trusted(hdf5.reworded(random, content, lambda said: value(random, said)))
+    return pristine(random, content)
+
+
+def state(random: Random, content: bytes) -> bytes:
+    """A state dict: a member of its archive, or one of the pickles of an old file."""
+    return archive(random, content) if zipfile.is_zipfile(io.BytesIO(content)) else pickled(random, content)
+
+
+def pickled(random: Random, content: bytes) -> bytes:
+    """A pickle with one opcode dropped, doubled, exchanged, or with another argument."""
+    opcodes = []
+    try:
+        opcodes = list(pickletools.genops(content))
+    except ValueError:  # damaged already, or tensors behind it
+        if not opcodes:
+            return damaged(random, content, [content])
+    starts = [at for _, _, at in opcodes if at is not None]
+    index = random.randrange(len(starts) - 1)
+    start, end = starts[index], starts[index + 1]
+    one = content[start:end]
+    other = random.randrange(len(starts) - 1)
+    wrong = random.choice(
+        (
+            b"",
+            one * random.choice((2, 50)),
+            content[starts[other] : starts[other + 1]],
+            b"\x8a\x08" + struct.pack("<q", random.choice(INTEGERS) % 2**62),
+            b"J" + struct.pack("<i", random.choice((-1, 0, 2**31 - 1, -(2**31)))),
+            b"X\x04\x00\x00\x00meta",
+            b"ctorch.storage\n_load_from_bytes\n",
+            b"cos\nsystem\n",
+            b"ctorch\nFloatStorage\n",
+            b"N",
+            b"}",
+            b"(" * 50,
+            b"2" * 50,
+        )
+    )
+    return content[:start] + wrong + content[end:]
+
+
 def saved(random: Random, content: bytes) -> bytes:
     """A saved run with one file changed, and with the checksums that it then should have, mostly."""
     with zipfile.ZipFile(io.BytesIO(content)) as old:
@@ -297,7 +357,11 @@ STRUCTURED: dict[str, Mutation] = {
     ".json": text_of_json,
     ".toml": toml,
     ".safetensors": safetensors,
-    ".h5": pristine,
+    ".h5": described,
+    ".weights.h5": pristine,
+    ".pt": state,
+    ".pkl": pickled,
+    ".exported": exported,
     ".saved": saved,
     ".onnx": protobuf.changed,
 }

@@ -114,6 +114,46 @@ def _pt2(path: Path) -> Any:
     return dict(opened(path).parameters())
 
 
+def _layers(held: Any) -> None:
+    """What `export` reads of layers in a file of weights."""
+    from conformance.errors import ConformanceError, Unsupported
+
+    for part in held:
+        if part.subject is not None:
+            try:
+                part.subject.own()
+            except (ConformanceError, Unsupported):  # a sentence in the table
+                continue
+
+
+def _state(path: Path) -> Any:
+    """The layers of a state dict."""
+    from conformance.conversion import Settled
+    from conformance_adapters.torch_export import weights_in
+
+    _layers(weights_in(path, Settled()))
+
+
+def _hdf5(path: Path) -> Any:
+    """The layers whose variables are in a file of Keras's."""
+    from conformance.adapter import load
+    from conformance.conversion import Settled
+    from conformance_adapters.keras_hdf5 import Hdf5, read_hdf5
+    from conformance_adapters.keras_weights import held_in
+
+    adapter = load("keras-jax")
+    adapter.start()
+    _layers(held_in(path, Hdf5.of(*read_hdf5(path)), Settled(), adapter))  # type: ignore[arg-type]
+
+
+def _exported(path: Path) -> Any:
+    """The layers that the header of an exported file tells of."""
+    from conformance.conversion import Settled
+    from conformance.export_source import parts_of
+
+    list(parts_of(path, Settled(), ()))
+
+
 READERS: dict[str, Reader] = {
     "mat5": Reader(_mat, (".mat",)),
     "mat73": Reader(_mat73, (".mat",), apart=True),
@@ -127,4 +167,8 @@ READERS: dict[str, Reader] = {
     "onnx": Reader(_onnx, (".onnx",), 30, heavy=True),
     "keras": Reader(_keras, (".keras",), 60, heavy=True),
     "pt2": Reader(_pt2, (".pt2",), 60, heavy=True),
+    "state": Reader(_state, (".pt",), 30, heavy=True),
+    "weights-h5": Reader(_hdf5, (".weights.h5",), 30, heavy=True, apart=True),
+    "legacy-h5": Reader(_hdf5, (".h5",), 30, heavy=True, apart=True),
+    "exported": Reader(_exported, (".exported",), 30, heavy=True, file="exported.safetensors"),
 }

@@ -7,8 +7,9 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -191,6 +192,83 @@ def _pt2(folder: Path) -> None:
         (folder / f"{name}.pt2").write_bytes(content.getvalue())
 
 
+def _state(folder: Path) -> None:
+    import torch
+    from torch import nn
+
+    layers = {"linear": nn.Linear(3, 2), "norm": nn.LayerNorm(3), "cells": nn.LSTM(3, 2, 2, bidirectional=True)}
+    layers |= {"attention": nn.MultiheadAttention(4, 2), "conv": nn.Conv2d(2, 3, 2), "batch": nn.BatchNorm2d(3)}
+    plain = nn.Linear(3, 2).state_dict()
+    every = nn.ModuleDict(layers).state_dict()
+    every["half.weight"], every["half.bias"] = torch.zeros(2, 3).bfloat16(), torch.zeros(2).bfloat16()
+    optimizer = torch.optim.Adam(nn.Linear(3, 2).parameters()).state_dict()
+    for name, content in (("plain", plain), ("every", every), ("checkpoint", {"model": every, "optimizer": optimizer})):
+        made = io.BytesIO()
+        torch.save(content, made)
+        (folder / f"{name}.pt").write_bytes(made.getvalue())
+    torch.save(plain, folder / "old.pt", _use_new_zipfile_serialization=False)
+    torch.save(every, folder / "old-every.pt", _use_new_zipfile_serialization=False)
+
+
+def _layers(folder: Path) -> Iterator[object]:
+    """Models of Keras that have, together, a layer of every kind that is read off a file of weights."""
+    import keras
+    from keras import layers
+
+    inputs = keras.Input((5, 4))
+    x = layers.MultiHeadAttention(2, 2)(inputs, inputs)
+    x = layers.LayerNormalization(epsilon=1e-5)(x)
+    x = layers.LSTM(3, return_sequences=True)(layers.GRU(3, return_sequences=True)(x))
+    yield keras.Model(inputs, layers.Dense(2, activation="relu")(layers.Conv1D(3, 2, strides=2)(x)))
+    rows = [keras.Input((4, 4, 2)), layers.Conv2D(3, 2), layers.BatchNormalization(), layers.Conv2DTranspose(2, 2)]
+    inner = keras.Sequential([layers.DepthwiseConv2D(2), layers.Flatten(), layers.Dense(2)])
+    yield keras.Sequential([*rows, layers.GroupNormalization(2), inner])
+    yield keras.Sequential([keras.Input((3,)), layers.Embedding(5, 3), layers.SimpleRNN(2), layers.RMSNormalization()])
+
+
+def _weights_h5(folder: Path) -> None:
+    for number, model in enumerate(_layers(folder)):
+        model.save_weights(folder / f"model{number}.weights.h5")  # type: ignore[attr-defined]
+
+
+def _legacy_h5(folder: Path) -> None:
+    """Whole models, and the weights alone as Keras 2 wrote them: the same group at the root, names that end in `:0`."""
+    import h5py
+
+    for number, model in enumerate(_layers(folder)):
+        whole = folder / f"model{number}.h5"
+        model.save(whole)  # type: ignore[attr-defined]
+        with h5py.File(whole) as old, h5py.File(folder / f"alone{number}.h5", "w") as new:
+            _described(old["model_weights"], new)
+            for name in old["model_weights"]:
+                group = new.create_group(name)
+                weights = [
+                    n.decode() if isinstance(n, bytes) else n for n in old["model_weights"][name].attrs["weight_names"]
+                ]
+                group.attrs["weight_names"] = [f"{n}:0".encode() for n in weights]
+                for weight in weights:
+                    group[f"{weight}:0"] = old["model_weights"][name][weight][()]
+
+
+def _described(old: Any, new: Any) -> None:
+    for name, value in old.attrs.items():
+        new.attrs[name] = value
+
+
+def _exported(folder: Path) -> None:
+    from conformance.exporting import export
+
+    (folder / "state").mkdir()
+    _state(folder / "state")
+    source = folder / "state" / "every.pt"
+    export(source, folder / "canonical.safetensors", config={"attention": {"heads": 2}})
+    for to in ("torch", "onnx", "matlab"):
+        export(folder / "canonical.safetensors", folder / f"{to}.safetensors", to=to)
+    for file in folder.glob("*.safetensors"):
+        file.rename(file.with_suffix(".exported"))
+    shutil.rmtree(folder / "state")
+
+
 WRITERS: dict[str, Callable[[Path], None]] = {
     "mat5": _mat5,
     "mat73": _mat73,
@@ -204,4 +282,8 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "onnx": _onnx,
     "keras": _keras,
     "pt2": _pt2,
+    "state": _state,
+    "weights-h5": _weights_h5,
+    "legacy-h5": _legacy_h5,
+    "exported": _exported,
 }
