@@ -111,5 +111,6 @@ def informative(expected: RoundedArray) -> bool:
         return True
     model = expected.model
     widest = max(0.1 * math.sqrt(squares / count), 64 * model.precision.smallest)
-    wide = np.count_nonzero(deviation > widest / (model.multiple * model.both_sides))
+    least = min(widest / (model.multiple * model.both_sides), float(np.finfo(deviation.dtype).max))
+    wide = np.count_nonzero(deviation > least)
     return int(wide) * 2 <= expected.size

@@ -99,7 +99,7 @@ class Flow:
         values = self.start(model)
         last = self._last_read()
         for i, step in enumerate(self.steps):
-            value = values[step.name] = step(values, **conventions)
+            value = values[step.name] = _computed(step, values, conventions)
             yield step, value
             for name in [n for n in values if last.get(n, -1) <= i and n != step.name]:
                 del values[name]
@@ -122,7 +122,7 @@ class Flow:
         values = self.start(model, carried=True)
         last = self._last_read()
         for i, step in enumerate(self.steps):
-            value = step(values, **conventions)
+            value = _computed(step, values, conventions)
             yield step, value
             seen = observed.get(step.name)
             values[step.name] = value if seen is None else carry(seen, model)
@@ -147,7 +147,7 @@ class Flow:
                 values = {**whole, **carried, **made[t]}
                 there = None if lengths is None else (t < lengths)[:, None]
                 for step in steps:
-                    value = step(values, **conventions)
+                    value = _computed(step, values, _within(step.name, conventions))
                     if there is not None:
                         value = np.where(there, value, np.zeros(value.shape))
                     history[step.name].append(value)
@@ -167,6 +167,19 @@ class Flow:
         scan = self.layer.scan
         assert scan is not None
         return scan.chains([step.name for step in self.steps], self.values.get(scan.reversed_by))
+
+
+def _computed(step: Step, values: Mapping[str, Any], conventions: Mapping[str, Any]) -> Any:
+    """The value of a step. An infinity or NaN is one as others are: it is there to be compared, and is no warning."""
+    with np.errstate(all="ignore"):
+        return step(values, **conventions)
+
+
+def _within(step: str, conventions: Mapping[str, Any]) -> dict[str, Any]:
+    """The conventions that hold in the step: of those of one layer of a stack, `l1.lstm_gate_order`, the step's own."""
+    prefix = step.rpartition(".")[0]
+    own = {k.rpartition(".")[2]: v for k, v in conventions.items() if k.rpartition(".")[0] == prefix}
+    return {**{k: v for k, v in conventions.items() if "." not in k}, **own} if prefix else dict(conventions)
 
 
 def exact(array: NDArray[Any], model: RoundingModel) -> RoundedArray:
@@ -270,5 +283,5 @@ def _check_scan(
     if lengths is None:
         return
     most = next(a.shape[1] for n in scan.over if (a := arrays[n]) is not None)
-    if lengths.dtype.kind not in "iu" or lengths.min() < 1 or lengths.max() > most:
+    if lengths.dtype.kind not in "iu" or ((lengths < 1) | (lengths > most)).any():
         raise ConformanceError(f"{prefix}{scan.lengths!r} must be whole numbers from 1 to the {most} {scan.axis} steps")

@@ -95,6 +95,7 @@ class Verdict:
     message: str | None = None
 
 
+@np.errstate(all="ignore")  # numbers that overflow are judged as any others
 def judge(
     flow: Flow,
     trace: Trace,

@@ -43,6 +43,8 @@ class View:
         """The tensor's axes in einops notation: `(batch head) query key`."""
         sizes = [self.shape[a] for a in self.order if self.shape[a] != 1]
         names = [axes[a] for a in self.order if self.shape[a] != 1]
+        if 0 in sizes:  # whose products have no ends
+            return " ".join(names)
         words, position = [], 0
         ends = _ends([s for s in self.held if s != 1])
         inner = _ends(sizes)
@@ -78,8 +80,8 @@ def _views(shape: tuple[int, ...], held: tuple[int, ...]) -> tuple[View, ...]:
     held_ends = _ends([s for s in held if s != 1])
     orders = sorted(permutations(real), key=_inversions)
     for order in orders:
-        ends = _ends([shape[a] for a in order])
-        if _compatible(ends, held_ends):
+        sizes = [shape[a] for a in order]
+        if (sizes == [s for s in held if s != 1]) if 0 in shape else _compatible(_ends(sizes), held_ends):
             made.append(View(shape, (*single, *order) if _inversions(order) else tuple(range(len(shape))), held))
     return tuple(made)
 

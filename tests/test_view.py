@@ -92,6 +92,8 @@ def test_axes_of_size_one_do_not_count():
 def test_a_single_number_and_no_numbers():
     assert [v.restore(np.array(7)).shape for v in views((1, 1), ())] == [(1, 1)]
     assert {v.restore(np.zeros((0, 3))).shape for v in views((3, 0), (0, 3))} == {(3, 0)}
+    assert [v.describe(["batch", "key"]) for v in views((0, 3), (0, 3))] == ["batch key"]
+    assert not list(views((0, 3), (0, 4)))
 
 
 NAMES = ["batch", "head", "query", "key"]

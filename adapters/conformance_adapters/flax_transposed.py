@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from conformance.layout import Parameter
@@ -23,6 +23,7 @@ class _Transposed:
     transpose_kernel: ClassVar[bool] = False
     request: Request
     dtype: Any
+    parameters: Callable[[], Mapping[str, Any]]
 
     @classmethod
     def over(cls, axes: int) -> type[Self]:
@@ -34,7 +35,8 @@ class _Transposed:
         bias = Parameter("bias", "bias", "out -> out")
         if self.transpose_kernel:
             return [Parameter("kernel", "kernel", "... out channel -> ... out channel"), bias]
-        sizes = self.request.weights["kernel"].shape[: self.axes]
+        held = self.request.weights.get("kernel")  # of a module that exists already, its own
+        sizes = (self.parameters()["kernel"] if held is None else held).shape[: self.axes]
         space = [f"axis{i}" for i in range(self.axes)]
         flipped = {axis: tuple(reversed(range(size))) for axis, size in zip(space, sizes, strict=True)}
         along = " ".join(space)
@@ -44,15 +46,19 @@ class _Transposed:
         """The constructor's arguments that both modules have. Padding by amounts is what surrounds the input."""
         config, weights, given = self.request.config, self.request.weights, self.request.given
         size, dilation = weights["kernel"].shape[: self.axes], per_axis(config["dilation"], self.axes)
+        strides = per_axis(config["strides"], self.axes)
         around = [
             (d * (k - 1) - before, d * (k - 1) - after)
             for k, d, (before, after) in zip(size, dilation, whole_crops(self.request), strict=True)
         ]
-        plain = isinstance(config["padding"], str) and not any(per_axis(config["output_padding"], self.axes))
+        # Where a stride is greater than the window, Flax's VALID leaves zeros after the last window.
+        reaching = all(d * (k - 1) + 1 >= s for k, d, s in zip(size, dilation, strides, strict=True))
+        plain = config["padding"] == "same-upper" or (config["padding"] == "valid" and reaching)
+        plain = plain and not any(per_axis(config["output_padding"], self.axes))
         return {
             "kernel_size": size,
-            **given("strides", strides=per_axis(config["strides"], self.axes)),
-            **given("padding", padding=PADDING.get(config["padding"], around) if plain else around),
+            **given("strides", strides=strides),
+            **given("padding", padding=PADDING[config["padding"]] if plain else around),
             **given("dilation", kernel_dilation=dilation),
             "use_bias": "bias" in weights,
             "transpose_kernel": self.transpose_kernel,

@@ -100,7 +100,7 @@ class Graph:
         return name
 
     def _typed(self, array: NDArray[Any]) -> NDArray[Any]:
-        return np.ascontiguousarray(array, self.dtype if array.dtype.kind == "f" else array.dtype)
+        return np.asarray(array, self.dtype if array.dtype.kind == "f" else array.dtype, order="C")
 
     def add(
         self,

@@ -308,7 +308,7 @@ class OnnxLive:
                 raise ConformanceError(
                     f"{self.name}: the input {name!r} is {wanted}, where {array.dtype} is given; give it as {wanted}"
                 )
-            made[name] = np.ascontiguousarray(array, wanted)
+            made[name] = np.asarray(array, wanted, order="C")
         return made
 
     def parts(self, call: Call) -> Iterable[Part]:

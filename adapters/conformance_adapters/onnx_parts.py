@@ -108,4 +108,4 @@ def _alone(operator: Operator, wiring: Wiring) -> ModelProto:
 
 
 def _plain(array: NDArray[Any]) -> NDArray[Any]:
-    return np.ascontiguousarray(array, np.float64) if array.dtype.kind == "f" else np.ascontiguousarray(array)
+    return np.asarray(array, np.float64 if array.dtype.kind == "f" else None, order="C")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from conformance_adapters.onnx_subject import OnnxSubject
-from conformance_adapters.window_padding import NAMED, per_axis, pool_pads, spaces
+from conformance_adapters.window_padding import NAMED, past_window, per_axis, pool_pads, spaces
+
+if TYPE_CHECKING:
+    from conformance.trace import Request
 
 
 def channel_second(axes: int) -> list[int]:
@@ -41,6 +44,11 @@ class MaxPool(Pool):
     name: ClassVar[str] = "onnx.MaxPool"
     layer: ClassVar[str] = "max_pool{axes}d"
     operation = "MaxPool"
+
+    @classmethod
+    def refuses(cls, request: Request) -> str | None:
+        """Padding is less than the window."""
+        return "it pads less than its window" if past_window(request) else None
 
     def attributes(self) -> dict[str, Any]:
         """Size, strides, padding and the rounding of the number of windows."""

@@ -131,7 +131,7 @@ class Recurrent(OnnxSubject):
         )
         if self._both:  # time direction batch unit
             side_by_side = graph.add("Transpose", hidden, name="Y.batch_first", perm=[2, 0, 1, 3])
-            shape = graph.initializer("both", np.array([0, 0, -1]))
+            shape = graph.initializer("both", np.array([0, 0, 2 * len(self.request.weights["recurrent_kernel"])]))
             return graph.add("Reshape", side_by_side, shape, name="output")
         axis = graph.initializer("direction_axis", np.array([1]))
         squeezed = graph.add("Squeeze", hidden, axis, name="Y.one_direction")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from conformance.layout import Parameter
 from conformance_adapters.onnx_pooling import channel_last, channel_second
 from conformance_adapters.onnx_subject import OnnxSubject
 from conformance_adapters.window_padding import per_axis, spaces, transposed_crops
+
+if TYPE_CHECKING:
+    from conformance.trace import Request
 
 
 class ConvTranspose(OnnxSubject):
@@ -21,6 +24,11 @@ class ConvTranspose(OnnxSubject):
     def over(cls, axes: int) -> type[ConvTranspose]:
         """The subject of so many spatial axes."""
         return type(cls.__name__, (cls,), {"layer": cls.layer.format(axes=axes), "__doc__": cls.__doc__})
+
+    @classmethod
+    def refuses(cls, request: Request) -> str | None:
+        """Its `pads` are what is cut off, and put nothing back."""
+        return "its pads are not negative" if min(map(min, transposed_crops(request))) < 0 else None
 
     def layouts(self) -> Sequence[Parameter]:
         """`in out *space`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from conformance_adapters.tensorflow_subject import TensorFlowSubject
-from conformance_adapters.window_padding import per_axis, pool_pads, spaces
+from conformance_adapters.window_padding import past_window, per_axis, pool_pads, spaces
 
 if TYPE_CHECKING:
     from conformance.trace import Request
@@ -27,10 +27,12 @@ class MaxPool(TensorFlowSubject):
 
     @classmethod
     def reason(cls, request: Request) -> str | None:
-        """Amounts are for two axes, and there is no padding that puts the odd element before."""
+        """Amounts are for two axes, and less than the window; no padding puts the odd element before."""
         padding = request.config["padding"]
         if isinstance(padding, str):
             return None if padding in PADDING else f"cannot express padding={padding!r}"
+        if past_window(request):
+            return "pads less than its window"
         return None if spaces(request) == 2 else "pads by given amounts along two axes only"
 
     def __init__(self, request: Request) -> None:

@@ -49,6 +49,12 @@ def margins(
     return tuple(made)
 
 
+def past_window(request: Request) -> bool:
+    """Whether a pool's window can lie in its padding as a whole."""
+    window = per_axis(request.config["size"], spaces(request))
+    return any(max(sides) >= size for sides, size in zip(pool_pads(request), window, strict=True))
+
+
 def alike(pairs: Pairs) -> bool:
     """Whether both sides of every axis are padded alike."""
     return all(before == after for before, after in pairs)
