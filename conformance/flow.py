@@ -253,7 +253,8 @@ def _check_sizes(layer: Layer, arrays: Mapping[str, NDArray[Any] | None], prefix
                     f"{prefix}{name!r} is {shape} ({axes}), but {size} is not a multiple of {multiple}"
                 )
             size //= multiple
-            scoped = f"{name.rpartition('.')[0]}.{axis}"  # parts of a composite name their own axes
+            # parts of a composite name their own axes, layers of a stack share theirs
+            scoped = axis if layer.scan is not None else f"{name.rpartition('.')[0]}.{axis}"
             if scoped in known and known[scoped][0] != size:
                 expected, source = known[scoped]
                 raise ConformanceError(

@@ -102,6 +102,8 @@ class Scan:
 
     A layer in both directions has a second cell, whose names begin with `REVERSE` and which carries `reverse`; the
     steps `joined` read both cells at one time.
+
+    Layers one upon another have a cell each, or two: the names of each layer begin with its one of `stack`.
     """
 
     over: tuple[str, ...]
@@ -111,10 +113,15 @@ class Scan:
     reverse: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     joined: tuple[str, ...] = ()
     lengths: str = "lengths"
+    stack: tuple[str, ...] = ()
 
     def chains(self, names: Iterable[str], direction: Any) -> list[Chain]:
         """The walks along time, in their order: which of the steps `names` each makes, what it carries, and where it
         begins."""
+        if self.stack:
+            one, names = replace(self, stack=()), list(names)
+            own = {prefix: [n.removeprefix(prefix) for n in names if n.startswith(prefix)] for prefix in self.stack}
+            return [chain.of(prefix) for prefix in self.stack for chain in one.chains(own[prefix], direction)]
         if not self.reverse:
             return [Chain(tuple(names), self.carry, direction == "reverse")]
         apart = [n for n in names if n not in self.joined]
@@ -135,6 +142,11 @@ class Chain:
     names: tuple[str, ...]
     carry: Mapping[str, tuple[str, str]]
     backward: bool
+
+    def of(self, layer: str) -> Chain:
+        """The walk in the layer of a stack whose names begin with `layer`."""
+        carry = {f"{layer}{n}": (f"{layer}{step}", f"{layer}{start}") for n, (step, start) in self.carry.items()}
+        return Chain(tuple(f"{layer}{n}" for n in self.names), carry, self.backward)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ A name speaks for a weight (`spoken_for`) where a word of it is one that people 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 _WORD = re.compile(r"[a-z]2[a-z](?![a-z])|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|\*")
+_LAYER_OF_TORCH = re.compile(r"_l\d+(_reverse)?(?=$| )")  # bias_ih_l0_reverse
 _BIAS = {"bias", "biases", "b", "beta", "shift"}
 # What the names of a weight's kernel say, by the part of the layer that it belongs to.
 _PARTS: Mapping[str, frozenset[str]] = {
@@ -47,7 +48,7 @@ def words(path: str) -> tuple[str, ...]:
 
 def is_bias(path: str) -> bool:
     """Whether the last words of a path say that it is a bias."""
-    last = [w for w in words(path) if not w.isdigit()][-2:]
+    last = [w for w in words(_LAYER_OF_TORCH.sub("", path)) if not w.isdigit()][-2:]
     if not last:
         return False
     return last[-1] in _BIAS or last[0] in {"b", "bias"} or (last[-1][0] == "b" and len(last[-1]) == 2)
@@ -70,6 +71,24 @@ def spoken_for(path: str, weight: str) -> int:
     if told & others or told & _PACKED:
         return -1
     return 1 if told & _WEAKLY.get(said.part, frozenset()) else 0
+
+
+def numbered(paths: Iterable[str], count: int) -> dict[str, int]:
+    """Which of `count` layers each parameter is of, where its name says so: `rnn.weight_ih_l1` and `cells.1.kernel` are
+    of the second, where there is one of another number beside it."""
+    paths, made = list(paths), {}
+    for path in paths:
+        for found in re.finditer(r"\d+", path):
+            alike = re.compile(rf"{re.escape(path[: found.start()])}(\d+){re.escape(path[found.end() :])}")
+            numbers = sorted({int(match[1]) for other in paths if (match := alike.fullmatch(other))})
+            if len(numbers) == count:
+                made[path] = numbers.index(int(found[0]))
+    return made
+
+
+def is_reverse(path: str) -> bool:
+    """Whether a name says that it is of the cell that begins at the last time step."""
+    return bool(set(words(path)) & {"reverse", "reversed", "backward", "bw", "back"})
 
 
 def packed(path: str) -> bool:

@@ -6,8 +6,9 @@ oracle's own run, and a convention is replayed over all of time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from conformance.fault import FaultSearch
 from conformance.figures import compare
 from conformance.flow import Flow
-from conformance.hypothesis import ROUNDS
+from conformance.hypothesis import ROUNDS, Round
 from conformance.layer import Chain
 from conformance.number import near
 from conformance.tape import Found
@@ -45,7 +46,11 @@ class ScannedWalk(Walk):
             self._judge()
             for keyword, value in variant.items():  # each at the first step that it changes
                 at = self.placed[self.flow.steps[self._first_changed({keyword: value}, number)].name]
-                at.faulty, at.conventions, at.equivalent = True, {**at.conventions, keyword: value}, equivalent
+                at.faulty, at.conventions = True, {**at.conventions, **_unscoped({keyword: value})}
+                at.equivalent = [_unscoped(e) for e in equivalent]
+            return
+        if self.only is not None and self.result.shape != expected[self.flow.output].shape:
+            self.placed[self.flow.output].faulty = True  # a cause of it is looked for among all conventions next
             return
         require_shape(self.flow, self.result.shape, expected[self.flow.output].shape)
         last = self.flow.steps[-1]
@@ -58,16 +63,17 @@ class ScannedWalk(Walk):
             culprit.isolated = self.placed[last.name].isolated
 
     def _first_wrong(self, expected: Mapping[str, RoundedArray]) -> str:
-        """The first missing step of the first time step at which the output is off.
+        """The first missing step of the first time step at which the output is off; in a stack, of the first layer
+        whose output is not there.
 
         Up to there the states are right. A step from which another follows that is there was factored away.
         """
         output = self.flow.output
-        for chain, part in self._parts(expected[output].shape[-1]):
+        for chain, right in self._walks(expected):
             steps = [step for step in self.flow.steps if step.name in chain.names]
             times = range(self.result.shape[1])
             for t in reversed(times) if chain.backward else times:
-                if compare(expected[output][:, t, part], self.result[:, t, part]).conforms:
+                if right(t):
                     continue
                 apart = [s.name for s in steps if s.name != output]
                 missing = {name for name in apart if self.tape.find(expected[name][:, t]) is None} | {output}
@@ -77,10 +83,39 @@ class ScannedWalk(Walk):
                 return next((step.name for step in steps if step.name in missing), output)
         return output
 
-    def _parts(self, width: int) -> list[tuple[Chain, slice]]:
-        """The walks along time, with what of the output shows each: its half, where two directions stand side by
+    def _walks(self, expected: Mapping[str, RoundedArray]) -> Iterator[tuple[Chain, Callable[[int], bool]]]:
+        """The walks along time that may be wrong, with what tells whether one is right at a time step."""
+        scan = self.flow.layer.scan
+        assert scan is not None
+        *before, last = scan.stack or ("",)
+        wrong = [prefix for number, prefix in enumerate(before) if not self._given(before[number:], last)]
+        for chain in self.flow.chains:
+            if any(chain.names[0].startswith(prefix) for prefix in wrong):
+                end = expected[chain.names[-1]]
+                yield chain, partial(self._there, end)
+        ends = [chain for chain in self.flow.chains if chain.names[0].startswith(last)]
+        for chain, part in self._parts(ends, expected[self.flow.output].shape[-1]):
+            yield chain, partial(self._shown, expected[self.flow.output], part)
+
+    def _there(self, value: RoundedArray, t: int) -> bool:
+        return self.tape.find(value[:, t]) is not None
+
+    def _shown(self, output: RoundedArray, part: slice, t: int) -> bool:
+        return compare(output[:, t, part], self.result[:, t, part]).conforms
+
+    def _given(self, before: Sequence[str], last: str) -> bool:
+        """Whether what the first of the layers `before` gives is there, or anything that a later one makes of it."""
+        first, *later = before
+        there = [n for n, placed in self.placed.items() if placed.found is not None and n != self.flow.output]
+        return f"{first}{self._end}" in there or any(n.startswith((*later, last)) for n in there)
+
+    @property
+    def _end(self) -> str:
+        return self.flow.output.rpartition(".")[2]
+
+    def _parts(self, chains: list[Chain], width: int) -> list[tuple[Chain, slice]]:
+        """The walks of a layer, with what of its output shows each: its half, where two directions stand side by
         side."""
-        chains = self.flow.chains
         if len(chains) == 1 or self.flow.values.get("merge") != "concat":
             return [(chain, slice(None)) for chain in chains]
         return [(chains[0], slice(None, width // 2)), (chains[1], slice(width // 2, None))]
@@ -111,7 +146,7 @@ class ScannedWalk(Walk):
                 continue  # the steps hang together: what is wrong in several is one convention, or not found
             able: list[dict[str, Any]] = []
             for number in range(len(self.flow.steps)):
-                for variant in search.variants(number, tried):
+                for variant in search.of_layers(number, tried):
                     if variant not in able and search.begins(variant) and self._comes_out(variant):
                         able.append(variant)
                 if able:
@@ -157,6 +192,17 @@ class ScannedSearch(FaultSearch):
         super().__init__(walk)
         self.beginning = beginning
 
+    def of_layers(self, number: int, tried: Round) -> Iterator[dict[str, Any]]:
+        """The conventions that can act at a step: in a stack those of all its layers, and those of the step's alone."""
+        assert self.flow.layer.scan is not None
+        stack, name = self.flow.layer.scan.stack, self.flow.steps[number].name
+        layer = next((prefix for prefix in stack if name.startswith(prefix)), "")
+        for variant in self.variants(number, tried):
+            if not stack or layer == stack[0]:
+                yield variant
+            if stack:
+                yield {f"{layer}{keyword}": value for keyword, value in variant.items()}
+
     def begins(self, variant: Mapping[str, Any]) -> bool:
         """Whether the output comes out under a variant as far as the first time steps go."""
         output, seen = self._begun(variant), self.beginning[1]
@@ -182,3 +228,8 @@ class ScannedSearch(FaultSearch):
             return None
         made: RoundedArray = output
         return made
+
+
+def _unscoped(variant: Mapping[str, Any]) -> dict[str, Any]:
+    """Conventions without the layer of a stack in which alone they hold."""
+    return {keyword.rpartition(".")[2]: value for keyword, value in variant.items()}

@@ -18,6 +18,7 @@ from conformance import naming
 from conformance.errors import ConformanceError, DoesNotFit
 from conformance.figures import compare, informative
 from conformance.flow import Flow, carry
+from conformance.layer import REVERSE
 from conformance.model import RoundingModel
 from conformance.sizes import Sizes, unified
 from conformance.tape import Tape
@@ -61,7 +62,7 @@ class WeightSearch:
     ) -> None:
         self.layer, self.config, self.inputs, self.given = layer, config, inputs, given
         self.parameters = _stacked({n: np.asarray(p, np.float64) for n, p in parameters.items()})
-        if layer.scan is not None and "recurrent_bias?" not in layer.weights:
+        if layer.scan is not None and not any(n.endswith("recurrent_bias?") for n in layer.weights):
             self.parameters = _summed(self.parameters)
         self.sizes: Sizes = {}
         for name, axes in layer.inputs.items():
@@ -70,6 +71,9 @@ class WeightSearch:
                 self.sizes = unified(axes, array.shape, self.sizes, config) or self.sizes
         self.sizes.pop("*shape", None)
         self.wanted = [n for n in layer.weights if n.rstrip("?") not in given]
+        stack = layer.scan.stack if layer.scan is not None else ()
+        numbers = naming.numbered(parameters, len(stack)) if stack else {}
+        self.layers = {n: stack[numbers[n.split(_PLUS)[0]]] for n in self.parameters if n.split(_PLUS)[0] in numbers}
 
     def _input(self, name: str) -> NDArray[Any] | None:
         while name not in self.inputs and name in self.layer.falls_back:
@@ -112,9 +116,11 @@ class WeightSearch:
 
     def _candidates(self, name: str) -> list[Candidate]:
         """Every way in which a parameter can hold the weight `name`, of those whose names speak loudest for it."""
-        bare, axes = name.rstrip("?"), self.layer.weights[name]
+        (_, bare), axes = _apart(name), self.layer.weights[name]
         made: list[Candidate] = []
         for path, array in self.parameters.items():
+            if not self._may_be_of(path, name):
+                continue
             spoken = naming.spoken_for(path, bare)
             pieces: list[tuple[int, NDArray[Any], int]] = [(0, array, spoken)]
             part = naming.Said.of(bare).part
@@ -130,6 +136,14 @@ class WeightSearch:
                         made.append(Candidate((path, piece), view, told, likely))
         loudest = max((c.spoken for c in made), default=0)
         return [c for c in made if c.spoken == loudest]
+
+    def _may_be_of(self, path: str, name: str) -> bool:
+        """Whether a parameter may be of the cell that the weight `name` is of, one of several."""
+        cell, _ = _apart(name)
+        layer, scan = cell.removesuffix(REVERSE), self.layer.scan
+        if scan is not None and scan.reverse and cell.endswith(REVERSE) != naming.is_reverse(path):
+            return False
+        return self.layers.get(path, layer) == layer
 
     def _pieces(self, array: NDArray[Any], position: int) -> Iterator[NDArray[Any]]:
         """The part at `position` of three that are packed along an axis, one after another."""
@@ -159,8 +173,9 @@ class WeightSearch:
         self, name: str, candidates: Sequence[Candidate], kernels: Mapping[str, Candidate]
     ) -> Sequence[Candidate | None]:
         """The biases that may go with what was chosen as kernels: that of the same module, where there is one."""
-        part = naming.Said.of(name.rstrip("?")).part
-        kernel = kernels.get(f"{part}_kernel" if part else "kernel") or kernels.get("scale")
+        cell, bare = _apart(name)
+        part = naming.Said.of(bare).part
+        kernel = kernels.get(f"{cell}{part}_kernel" if part else f"{cell}kernel") or kernels.get("scale")
         if kernel is None:
             return [None]
         owner = kernel.path.rpartition(".")[0]
@@ -252,6 +267,13 @@ class _Use:
         return round(total, 3)
 
 
+def _apart(name: str) -> tuple[str, str]:
+    """The cell of several that a weight's name says it is of (`l1.reverse_`), and the name that it has there."""
+    layer, dot, bare = name.rstrip("?").rpartition(".")
+    reverse = REVERSE if bare.startswith(REVERSE) else ""
+    return f"{layer}{dot}{reverse}", bare.removeprefix(reverse)
+
+
 def _each_its_own(assignment: Mapping[str, Candidate]) -> dict[str, Candidate]:
     """`assignment`, in which a parameter that stands for several weights is left to the one that its name speaks
     loudest for: one bias is not that of the input and that of the state too."""
@@ -301,9 +323,13 @@ def _stacked(parameters: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 
 def _summed(parameters: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """`parameters` of a recurrent cell; where it has two biases, of the input and of the state, their sum."""
+    """`parameters` of recurrent cells; where one has two biases, of the input and of the state, their sum."""
     biases = [n for n, a in parameters.items() if a.ndim == 1 and naming.is_bias(n)]
-    if len(biases) != 2 or parameters[biases[0]].shape != parameters[biases[1]].shape:
-        return dict(parameters)
-    made = {n: a for n, a in parameters.items() if n not in biases}
-    return {**made, _PLUS.join(biases): parameters[biases[0]] + parameters[biases[1]]}
+    pairs: dict[str, list[str]] = {}
+    for name in biases:  # those of several cells differ in more than what they are of
+        pairs.setdefault("" if len(biases) == 2 else re.sub("ih|hh", "*", name), []).append(name)
+    made = dict(parameters)
+    for pair in pairs.values():
+        if len(pair) == 2 and parameters[pair[0]].shape == parameters[pair[1]].shape:
+            made[_PLUS.join(pair)] = made.pop(pair[0]) + made.pop(pair[1])
+    return made

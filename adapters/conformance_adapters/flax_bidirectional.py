@@ -18,10 +18,17 @@ if TYPE_CHECKING:
     from conformance.trace import Request
 
 
+_SHARED = ("x", "lengths")
+
+
 def _one(request: Request, prefix: str) -> Request:
     """What `request` asks of one direction."""
     weights, inputs = (
-        {n.removeprefix(prefix): a for n, a in given.items() if n == "x" or n.startswith(REVERSE) == bool(prefix)}
+        {
+            n.removeprefix(prefix): a
+            for n, a in given.items()
+            if n in ("x", "lengths") or n.startswith(REVERSE) == bool(prefix)
+        }
         for given in (request.weights, request.inputs)
     )
     config = {**request.config, "direction": "reverse" if prefix else "forward"}
@@ -81,6 +88,8 @@ class _Bidirectional(Recurrent):
             zero = jnp.zeros((self.inputs["x"].shape[0], self.unit), self.dtype)
             rest = (zero, zero) if len(self.one.states) > 1 else zero
             named["initial_carry"] = tuple(rest if c is None else c for c in carries)
+        if "lengths" in self.inputs:
+            named["seq_lengths"] = self.inputs["lengths"]
         return positional, named
 
 
@@ -94,7 +103,7 @@ class _NnxBidirectional(_Bidirectional):
     def apply(self, module: Any) -> jax.Array:
         """The hidden states of both directions side by side, in input order."""
         positional, named = self.arguments()
-        return module(*positional, **named)
+        return self.ended(module(*positional, **named))
 
 
 class _LinenBidirectional(_Bidirectional):
@@ -103,6 +112,11 @@ class _LinenBidirectional(_Bidirectional):
         from flax import linen
 
         return linen.Bidirectional(*(self._half(prefix).make() for prefix in ("", REVERSE)))
+
+    def forward(self) -> jax.Array:
+        """The hidden states of both directions side by side, in input order."""
+        output: jax.Array = super().forward()
+        return self.ended(output)
 
 
 def _of(one: type[Recurrent], base: type[_Bidirectional]) -> type[Recurrent]:

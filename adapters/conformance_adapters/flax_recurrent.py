@@ -35,15 +35,15 @@ class Recurrent:
 
     @classmethod
     def refuses(cls, request: Request) -> str | None:
-        """One direction, full length, no projection."""
+        """One layer, one direction, no projection."""
         config = request.config
+        if config.get("layers", 1) != 1:
+            return f"it is one layer, not {config['layers']}"
         if config["direction"] not in ("forward", "reverse"):
             return f"it runs forward or in reverse, not {config['direction']}"
         for option in _DEFAULTS:
             if option in config and config[option] not in ACTIVATIONS:
                 return f"jax.nn has no {config[option]}"
-        if request.inputs.get("lengths") is not None:
-            return "its outputs after a sequence's end are not the canonical zeros"
         return "it has no projection" if "projection" in request.weights else None
 
     def neutral(self) -> Mapping[str, NDArray[Any]]:
@@ -73,11 +73,22 @@ class Recurrent:
         x = self.inputs["x"]
         reverse = self.request.config["direction"] == "reverse"
         named: dict[str, Any] = {"reverse": reverse, "keep_order": True, "time_major": False, "return_carry": False}
+        if "lengths" in self.inputs:
+            named["seq_lengths"] = self.inputs["lengths"]
         if any(n in self.inputs for n in self.states):
             zero = jnp.zeros((x.shape[0], self.unit), self.dtype)
             carry = tuple(self.inputs.get(n, zero) for n in _STATES if n in self.states)
             named["initial_carry"] = carry if len(carry) > 1 else carry[0]
         return (x,), named
+
+    def ended(self, output: jax.Array) -> jax.Array:
+        """`output`, zero after each sequence's end: Flax goes on there, and what it gives is nobody's."""
+        import jax.numpy as jnp
+
+        if "lengths" not in self.inputs:
+            return output
+        there = jnp.arange(output.shape[1]) < self.inputs["lengths"][:, None]
+        return jnp.where(there[..., None], output, 0)
 
 
 class NnxRecurrent(Recurrent, NnxSubject):
@@ -102,7 +113,7 @@ class NnxRecurrent(Recurrent, NnxSubject):
         positional, named = self.arguments()
         if module.rngs is None:  # it wants random numbers, of which it makes zeros
             named["rngs"] = nnx.Rngs(0)
-        return module(*positional, **named)
+        return self.ended(module(*positional, **named))
 
 
 class LinenRecurrent(Recurrent, LinenSubject):
@@ -115,6 +126,10 @@ class LinenRecurrent(Recurrent, LinenSubject):
         from flax import linen
 
         return linen.RNN(getattr(linen, self.cell)(self.unit, **self.options()))
+
+    def forward(self) -> jax.Array:
+        """The hidden states in input order."""
+        return self.ended(super().forward())
 
 
 _SIDE_BY_SIDE = (

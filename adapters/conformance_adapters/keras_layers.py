@@ -35,6 +35,7 @@ from conformance_adapters.keras_pooling import SUBJECTS as POOLING
 from conformance_adapters.keras_recurrent import SUBJECTS as RECURRENT
 from conformance_adapters.keras_resize import SUBJECTS as RESIZE
 from conformance_adapters.keras_shape import SUBJECTS as SHAPE
+from conformance_adapters.keras_stacked import SUBJECTS as STACKED
 from conformance_adapters.keras_subject import KerasSubject, to_numpy
 from conformance_adapters.keras_transposed import SUBJECTS as TRANSPOSED
 from conformance_adapters.subject import FrameworkAdapter
@@ -60,6 +61,7 @@ SUBJECTS: tuple[type[KerasSubject], ...] = (
     Gelu,
     *ACTIVATIONS,
     *RECURRENT,
+    *STACKED,
     *CONVOLUTIONS,
     *DEPTHWISE,
     *TRANSPOSED,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from conformance.trace import Request
 
 
-class _Recurrent(KerasSubject):
+class Recurrent(KerasSubject):
     """What the layers have in common."""
 
     cell: ClassVar[str]
@@ -63,15 +63,26 @@ class _Recurrent(KerasSubject):
 
     def prepare(self) -> None:
         """A mask of time steps for lengths; zeros for those first states that are not given, where others are."""
+        self.mask_times()
+        lacking = [n for n in self.states if n not in self.given]
+        if len(lacking) < len(self.states):
+            self.given |= {name: self.at_rest(self.units) for name in lacking}
+
+    def mask_times(self) -> None:
+        """Give a mask of time steps, where there are lengths."""
         from keras import ops
 
         if "lengths" in self.given and "mask" not in self.given:
             times = ops.arange(self.request.inputs["x"].shape[1], dtype=self.given["lengths"].dtype)
             self.given["mask"] = times[None, :] < self.given["lengths"][:, None]
-        lacking = [n for n in self.states if n not in self.given]
-        if len(lacking) < len(self.states):
-            for name in lacking:
-                self.given[name] = self.tensor(np.zeros((len(self.request.inputs["x"]), self.units)))
+
+    def at_rest(self, units: int) -> Any:
+        """A state of zeros."""
+        return self.tensor(np.zeros((len(self.request.inputs["x"]), units)))
+
+    def first_states(self) -> list[Any] | None:
+        """What the layer is called with: hidden state and cell, or None where neither is given."""
+        return [self.given[n] for n in self.states] if self.states[0] in self.given else None
 
     @property
     def units(self) -> int:
@@ -79,9 +90,9 @@ class _Recurrent(KerasSubject):
         return int(self.instance.units)
 
     def call(self) -> Any:
-        """What the layer gives: first states are hidden state and cell, or None where neither is given."""
+        """What the layer gives."""
         self.prepare()
-        state = [self.given[n] for n in self.states] if self.states[0] in self.given else None
+        state = self.first_states()
         return self.instance(self.given["x"], mask=self.given.get("mask"), initial_state=state, training=False)
 
     def observed(self) -> Callable[[], Any]:
@@ -108,7 +119,7 @@ def _gates(name: str, weights: str, axes: str, order: tuple[int, ...]) -> Parame
     return Parameter(name, weights, f"{axes} (gate unit) -> {axes} (gate unit)", order={"gate": order})
 
 
-class LSTM(_Recurrent):
+class LSTM(Recurrent):
     """`keras.layers.LSTM`, whose gate order is the canonical one."""
 
     name = "keras.layers.LSTM"
@@ -118,6 +129,7 @@ class LSTM(_Recurrent):
     inputs = ("x", *states, "lengths")
     weight_names = ("kernel", "recurrent_kernel", "bias")
     options: ClassVar = {
+        "layers": (1,),
         "direction": ("forward", "reverse"),
         "merge": None,
         "activation": ("tanh", "sigmoid", "relu"),
@@ -130,7 +142,7 @@ class LSTM(_Recurrent):
     )
 
 
-class GRU(_Recurrent):
+class GRU(Recurrent):
     """`keras.layers.GRU`, which has the update gate first; `reset_after`, as is its default."""
 
     name = "keras.layers.GRU"
@@ -169,7 +181,7 @@ class GRUResetBefore(GRU):
         return {}
 
 
-class SimpleRNN(_Recurrent):
+class SimpleRNN(Recurrent):
     """`keras.layers.SimpleRNN`."""
 
     name = "keras.layers.SimpleRNN"
@@ -177,7 +189,7 @@ class SimpleRNN(_Recurrent):
     cell = "SimpleRNN"
     inputs = ("x", "initial_hidden", "lengths")
     weight_names = ("kernel", "recurrent_kernel", "bias")
-    options: ClassVar = {n: LSTM.options[n] for n in ("direction", "merge", "activation")}
+    options: ClassVar = {n: LSTM.options[n] for n in ("layers", "direction", "merge", "activation")}
     parameters = (
         Parameter("simple_rnn_cell/kernel", "kernel", "channel unit -> channel unit"),
         Parameter("simple_rnn_cell/recurrent_kernel", "recurrent_kernel", "state unit -> state unit"),
@@ -185,7 +197,7 @@ class SimpleRNN(_Recurrent):
     )
 
 
-class _Bidirectional(_Recurrent):
+class _Bidirectional(Recurrent):
     """`keras.layers.Bidirectional` around one of the layers."""
 
     def made(self, layer: Any) -> Any:
@@ -209,7 +221,7 @@ class _Bidirectional(_Recurrent):
         return self.call()
 
 
-def _in_both_directions(one: type[_Recurrent]) -> type[_Recurrent]:
+def _in_both_directions(one: type[Recurrent]) -> type[Recurrent]:
     """The subject that has `one` in keras.layers.Bidirectional."""
     held = [
         replace(p, name=f"{side}_cells/{p.name}", weights=" ".join(f"{prefix}{n}" for n in p.names))
@@ -229,7 +241,7 @@ def _in_both_directions(one: type[_Recurrent]) -> type[_Recurrent]:
     return type(f"Bidirectional{one.__name__}", (_Bidirectional, one), members)
 
 
-_LAYERS: tuple[type[_Recurrent], ...] = (LSTM, GRU, GRUResetBefore, SimpleRNN)
+_LAYERS: tuple[type[Recurrent], ...] = (LSTM, GRU, GRUResetBefore, SimpleRNN)
 SUBJECTS = (*_LAYERS, *map(_in_both_directions, _LAYERS))
 
 

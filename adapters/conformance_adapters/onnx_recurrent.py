@@ -50,6 +50,8 @@ class Recurrent(OnnxSubject):
     def refuses(cls, request: Request) -> str | None:
         """Its directions stand side by side; it has no projection."""
         config = request.config
+        if config.get("layers", 1) != 1:
+            return f"it is one layer, not {config['layers']}"
         for option in dict.fromkeys(cls.functions):
             if config[option] not in cls.ACTIVATIONS:
                 return f"it has no {option} {config[option]!r}"

@@ -108,6 +108,7 @@ class BlockLSTM(TensorFlowSubject):
     inputs = ("x", "initial_hidden", "initial_cell")
     weight_names = ("kernel", "recurrent_kernel", "bias")
     options: ClassVar = {
+        "layers": (1,),
         "direction": ("forward", "reverse"),
         "merge": None,
         "activation": ("tanh",),

@@ -13,6 +13,7 @@ from torch import nn
 
 from conformance.errors import Unsupported
 from conformance.layer import REVERSE
+from conformance.layers.stacked import prefixes
 from conformance.trace import Request
 from conformance_adapters import torch_normalization
 from conformance_adapters.torch_attention import MultiheadAttention
@@ -133,12 +134,10 @@ def _channels_last(module: Any, given: Mapping[str, Any]) -> Arrays:
 
 
 def _recurrent(module: nn.RNNBase) -> dict[str, Any]:
-    name = f"torch.nn.{type(module).__name__}"
-    _refuse(module.num_layers != 1, f"{name} of {module.num_layers} layers: give its layers one by one")
-    direction = "bidirectional" if module.bidirectional else "forward"
+    one = {"layers": module.num_layers, "direction": "bidirectional" if module.bidirectional else "forward"}
     if isinstance(module, nn.RNN):
-        return {"direction": direction, "activation": module.nonlinearity}
-    gates = {"direction": direction, "activation": "tanh", "recurrent_activation": "sigmoid"}
+        return {**one, "activation": module.nonlinearity}
+    gates = {**one, "activation": "tanh", "recurrent_activation": "sigmoid"}
     return gates | {"reset": "after"} if isinstance(module, nn.GRU) else gates
 
 
@@ -150,8 +149,10 @@ def _states(module: Any, given: Mapping[str, Any]) -> Arrays:
         made["x"] = made["x"].transpose(0, 1)
     states = states if isinstance(states, tuple) else () if states is None else (states,)
     for name, state in zip(("initial_hidden", "initial_cell"), states, strict=False):
-        each = state.reshape(1 + module.bidirectional, -1, state.shape[-1])
-        made |= {f"{prefix}{name}": one for prefix, one in zip(("", REVERSE), each, strict=False)}
+        sides = ("", REVERSE) if module.bidirectional else ("",)
+        cells = [f"{layer}{side}" for layer in prefixes(module.num_layers) for side in sides]
+        each = state.reshape(len(cells), -1, state.shape[-1])
+        made |= {f"{cell}{name}": one for cell, one in zip(cells, each, strict=True)}
     return made
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from conformance.layer import REVERSE
+from conformance.layers.stacked import prefixes
 from conformance.layout import Parameter
 from conformance_adapters.torch_subject import TorchSubject
 
@@ -40,6 +41,10 @@ class _Recurrent(TorchSubject):
         for option, only in cls.fixed.items():
             if config[option] != only:
                 return f"its {option} is {only}, not {config[option]}"
+        if config["direction"] == "reverse" and config.get("layers", 1) > 1:
+            return "its layers of a stack run forward or in both directions, not in reverse"
+        if len({a.shape for n, a in request.weights.items() if n.endswith("recurrent_kernel")}) > 1:
+            return "its layers are of one width"
         if config["direction"] == "bidirectional" and config["merge"] != "concat":
             return f"its outputs of two directions stand side by side, not {config['merge']}"
         return None
@@ -61,9 +66,11 @@ class _Recurrent(TorchSubject):
         from torch import nn
 
         weights = self.request.weights
+        kernel = weights[f"{self.stack[0]}kernel"]
         made: torch.nn.Module = getattr(nn, self.module_name)(
-            weights["kernel"].shape[0],
-            weights["kernel"].shape[1] // self.gates,
+            kernel.shape[0],
+            kernel.shape[1] // self.gates,
+            num_layers=len(self.stack),
             bias=any(n.endswith("bias") for n in weights),
             batch_first=True,
             bidirectional=self._reverse or self._both,
@@ -71,15 +78,29 @@ class _Recurrent(TorchSubject):
         )
         return made
 
+    @property
+    def stack(self) -> tuple[str, ...]:
+        """What the canonical names of each layer begin with."""
+        return prefixes(self.config.get("layers", 1))
+
+    @property
+    def _sides(self) -> list[str]:
+        """What the canonical names of each cell begin with, in the order of PyTorch's states."""
+        return [f"{layer}{side}" for layer in self.stack for side in (("", REVERSE) if self._both else ("",))]
+
     def layouts(self) -> Sequence[Parameter]:
         """`gates*unit in`, the gates in canonical order."""
-        forward, back = self._direction("_l0"), self._direction("_l0_reverse")
+        return [p for number, prefix in enumerate(self.stack) for p in self._layer(number, prefix)]
+
+    def _layer(self, number: int, prefix: str) -> list[Parameter]:
+        forward, back = self._direction(f"_l{number}"), self._direction(f"_l{number}_reverse")
         if self._both:
-            return forward + [replace(p, weights=f"{REVERSE}{p.weights}") for p in back]
-        if not self._reverse:
-            return forward
-        # the forward half, which "reverse" does not use, holds zeros
-        return back + [replace(p, addend=True) for p in forward]
+            back = [replace(p, weights=f"{REVERSE}{p.weights}") for p in back]
+        elif self._reverse:  # the forward half, which "reverse" does not use, holds zeros
+            forward, back = back, [replace(p, addend=True) for p in forward]
+        else:
+            back = []
+        return [replace(p, weights=f"{prefix}{p.weights}") for p in forward + back]
 
     def _direction(self, suffix: str) -> list[Parameter]:
         state = "bias" if self.summed else "recurrent_bias"
@@ -93,16 +114,16 @@ class _Recurrent(TorchSubject):
     def prepare(self) -> None:
         """The states before the first time step."""
         inputs = self.request.inputs
-        given = [[inputs.get(n) for n in (name, f"{REVERSE}{name}")] for name in self.states]
-        there = any(g is not None for pair in given for g in pair)
+        given = [[inputs.get(f"{side}{name}") for side in self._sides] for name in self.states]
+        there = any(g is not None for of_each in given for g in of_each)
         widths = (self.module.proj_size or self.module.hidden_size, self.module.hidden_size)
-        made = tuple(self._state(width, *pair) for width, pair in zip(widths, given, strict=False)) if there else None
-        self.initial = made if made is None or len(made) > 1 else made[0]
+        made = tuple(self._state(width, of_each) for width, of_each in zip(widths, given, strict=False))
+        self.initial = None if not there else made if len(made) > 1 else made[0]
 
-    def _state(self, width: int, first: NDArray[Any] | None, second: NDArray[Any] | None) -> torch.Tensor:
+    def _state(self, width: int, given: Sequence[NDArray[Any] | None]) -> torch.Tensor:
         zeros = np.zeros((len(self.request.inputs["x"]), width))
-        held = [zeros if g is None else g for g in (first, second)]
-        return self.tensor(np.stack(held if self._both else [zeros, held[0]] if self._reverse else held[:1]))
+        held = [zeros if g is None else g for g in given]
+        return self.tensor(np.stack([zeros, *held] if self._reverse else held))
 
     def forward(self) -> torch.Tensor:
         """`batch time unit`."""
@@ -131,7 +152,7 @@ class Lstm(_Recurrent):
 
     def options(self) -> dict[str, Any]:
         """How wide it projects its hidden state, if it does."""
-        projection = self.request.weights.get("projection")
+        projection = self.request.weights.get(f"{self.stack[0]}projection")
         return {} if projection is None else {"proj_size": projection.shape[1]}
 
     def _direction(self, suffix: str) -> list[Parameter]:
@@ -150,7 +171,7 @@ class Gru(_Recurrent):
 
     def neutral(self) -> Mapping[str, NDArray[Any]]:
         """Zeros for those of its biases that the request has not, where it has another."""
-        names = ("bias", "recurrent_bias", *((f"{REVERSE}bias", f"{REVERSE}recurrent_bias") if self._both else ()))
+        names = [f"{side}{kind}" for side in self._sides for kind in ("bias", "recurrent_bias")]
         there = [self.request.weights[n] for n in names if n in self.request.weights]
         return {n: np.zeros_like(there[0]) for n in names} if there else {}
 

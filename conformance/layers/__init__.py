@@ -96,5 +96,9 @@ def get_layer(name: str, config: Mapping[str, Any] | None = None) -> Layer:
     if layer.scan is not None and (config or {}).get(layer.scan.reversed_by) == "bidirectional":
         from conformance.layers.bidirectional import in_both_directions
 
-        return in_both_directions(layer)
+        layer = in_both_directions(layer)
+    if layer.scan is not None and (config or {}).get("layers", 1) != 1:
+        from conformance.layers.stacked import stacked
+
+        return stacked(layer, config or {})
     return layer

@@ -176,6 +176,7 @@ gru = Layer.define(
         "recurrent_bias?": "3*unit",
     },
     config={
+        "layers": 1,
         "direction": "forward",
         "merge": "concat",
         "reset": "after",

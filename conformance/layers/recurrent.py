@@ -221,7 +221,13 @@ lstm = Layer.define(
         "bias?": "4*unit",
         "projection?": "unit state",
     },
-    config={"direction": "forward", "merge": "concat", "activation": "tanh", "recurrent_activation": "sigmoid"},
+    config={
+        "layers": 1,
+        "direction": "forward",
+        "merge": "concat",
+        "activation": "tanh",
+        "recurrent_activation": "sigmoid",
+    },
     steps={
         "input_gate": input_gate,
         "forget_gate": forget_gate,

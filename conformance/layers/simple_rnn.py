@@ -45,7 +45,7 @@ simple_rnn = Layer.define(
     source="Elman, Finding structure in time (1990)",
     inputs={"x": "batch time in", "initial_hidden?": "batch unit", "lengths?": "batch"},
     weights={"kernel": "in unit", "recurrent_kernel": "unit unit", "bias?": "unit"},
-    config={"direction": "forward", "merge": "concat", "activation": "tanh"},
+    config={"layers": 1, "direction": "forward", "merge": "concat", "activation": "tanh"},
     steps={"hidden": hidden, "output": output},
     scan=Scan(over=("x",), carry={"hidden_before": ("hidden", "initial_hidden")}),
     initial=at_rest,

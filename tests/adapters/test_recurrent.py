@@ -12,7 +12,13 @@ from conformance_adapters.onnx_recurrent import Gru as OnnxGru
 from conformance_adapters.torch_recurrent import Gru, Lstm
 
 NUMBERS = np.random.default_rng(7)
-CONFIG = {"direction": "forward", "reset": "after", "activation": "tanh", "recurrent_activation": "sigmoid"}
+CONFIG = {
+    "layers": 1,
+    "direction": "forward",
+    "reset": "after",
+    "activation": "tanh",
+    "recurrent_activation": "sigmoid",
+}
 
 
 def request(*, biases=("bias", "recurrent_bias"), units=2, **config):
@@ -192,9 +198,78 @@ def test_what_follows_a_sequences_end_is_not_read():
 def test_a_projection_is_narrower_than_its_cell():
     weights = {"kernel": NUMBERS.normal(size=(3, 16)), "recurrent_kernel": NUMBERS.normal(size=(2, 16))}
     weights["projection"] = NUMBERS.normal(size=(4, 2))
-    config = {n: CONFIG[n] for n in ("direction", "activation", "recurrent_activation")}
+    config = {n: CONFIG[n] for n in ("layers", "direction", "activation", "recurrent_activation")}
     inputs = {"x": NUMBERS.normal(size=(2, 4, 3)), "initial_cell": NUMBERS.normal(size=(2, 4))}
     subject = Lstm(Request("lstm", "", {**config, "direction": "reverse"}, inputs, weights, "float64"))
     assert (subject.module.hidden_size, subject.module.proj_size) == (4, 2)
     assert subject().shape == (2, 4, 2)
     assert all(np.array_equal(a, weights[n]) for n, a in subject.weights().items())
+
+
+@pytest.mark.parametrize(
+    ("module", "layer"),
+    [
+        (nn.LSTM(5, 4, num_layers=2, dropout=0.5), "lstm"),
+        (nn.LSTM(5, 4, num_layers=3, bidirectional=True, batch_first=True), "lstm"),
+        (nn.LSTM(5, 4, num_layers=2, proj_size=3), "lstm"),
+        (nn.GRU(5, 4, num_layers=2, bidirectional=True, bias=False), "gru"),
+        (nn.RNN(5, 4, num_layers=2, nonlinearity="relu"), "simple_rnn"),
+    ],
+    ids=["lstm", "lstm in both directions", "lstm with projection", "gru in both directions", "rnn"],
+)
+def test_a_stack_of_torchs_own_is_known(module, layer):
+    case = conformance.check(module, layer)
+    assert (case.status, case.culprit) == ("conforms", None)
+    assert case.steps[-1].name == f"l{module.num_layers - 1}.output"
+
+
+def test_the_states_of_all_layers_are_read_off_a_call():
+    class Told(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.recurrent = nn.LSTM(5, 4, num_layers=2, bidirectional=True)
+
+        def forward(self, x):
+            states = torch.linspace(-1, 1, 48).reshape(4, 3, 4)
+            return self.recurrent(x, (states, -states))[0]
+
+    (case,) = conformance.check_model(Told(), inputs={"x": NUMBERS.normal(size=(2, 3, 5)).astype(np.float32)}).cases
+    assert (case.layer, case.status) == ("lstm", "conforms")
+
+
+class Rows(nn.Module):
+    """A user's two layers in a row, with something between them."""
+
+    def __init__(self, between=lambda x: x, **options):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.GRU(5, 4, batch_first=True, **options)])
+        self.layers.append(nn.GRU(8 if options else 4, 3, batch_first=True, **options))
+        self.between = between
+
+    def forward(self, x):
+        return self.layers[1](self.between(self.layers[0](x)[0]))[0]
+
+
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True}], ids=["forward", "in both directions"])
+def test_the_weights_of_a_users_layers_are_told_by_their_numbers(options):
+    torch.manual_seed(3)
+    config = {"layers": 2} | ({"direction": "bidirectional"} if options else {})
+    case = conformance.check(Rows(**options), "gru", config=config)
+    assert (case.status, case.culprit) == ("conforms", None)
+    assert len(case.steps) == (18 if options else 10)
+
+
+def test_what_stands_between_two_layers_is_placed_in_the_second():
+    torch.manual_seed(3)
+    case = conformance.check(Rows(lambda x: x * 2), "gru", config={"layers": 2})
+    assert (case.status, case.culprit) == ("diverges", "l1.reset_gate")
+
+
+def test_torch_has_layers_of_one_width_and_no_stack_in_reverse():
+    def asked(direction, *units):
+        weights = {f"l{k}.recurrent_kernel": np.zeros((u, 3 * u)) for k, u in enumerate(units)}
+        return Gru.refuses(Request("gru", "", {**CONFIG, "layers": 2, "direction": direction}, {}, weights, "float64"))
+
+    assert asked("forward", 4, 4) is None
+    assert asked("forward", 4, 3) == "its layers are of one width"
+    assert asked("reverse", 4, 4) == "its layers of a stack run forward or in both directions, not in reverse"

@@ -31,6 +31,7 @@ import projection_faults
 import resize_layers
 import score_faults
 import shape_layers
+import stacked_layers
 import tensorflow_clean
 import tensorflow_faults
 import transposed_layers
@@ -56,6 +57,7 @@ FAULTS: list[Planted] = [
     *transposed_layers.FAULTS,
     *shape_layers.FAULTS,
     *resize_layers.FAULTS,
+    *stacked_layers.FAULTS,
     *gru_layers.FAULTS,
     *jax_faults.FAULTS,
     *flax_faults.FAULTS,
@@ -78,6 +80,7 @@ CLEAN: list[Clean] = [
     *transposed_layers.CLEAN,
     *shape_layers.CLEAN,
     *resize_layers.CLEAN,
+    *stacked_layers.CLEAN,
     *gru_layers.CLEAN,
     *jax_clean.CLEAN,
     *flax_clean.CLEAN,

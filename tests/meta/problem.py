@@ -39,7 +39,7 @@ class Problem:
 
     def flow(self) -> Flow:
         """The oracle's side of it."""
-        return Flow.bind(get_layer(self.layer), self.config, self.inputs, self.weights)
+        return Flow.bind(get_layer(self.layer, self.config), self.config, self.inputs, self.weights)
 
     def with_config(self, **config: Any) -> Problem:
         """The same numbers under another config."""
