@@ -67,7 +67,7 @@ def test_it_needs_the_framework_alone(script):
     assert "conformance" not in text
     assert len(text.splitlines()) <= 40
     assert one.layer in {*layer_names(), *WITHOUT_ORACLE}
-    standard = {"sys", "os", "io", "math", "warnings"}
+    standard = {"sys", "os", "io", "math", "warnings", "subprocess"}
     imported = set(re.findall(r"^(?:import|from) (\w+)", text, re.M))
     assert imported - standard - {"numpy", "onnx"} <= set(one.versions)
 
