@@ -199,6 +199,9 @@ def _watched(model: nn.Module, seen: list[Part]) -> Iterator[None]:
     names = {m: n for n, m in model.named_modules()}
     known = [m for m in names if own(m) is not None]
     inner = {child for m in known for child in m.modules() if child is not m}
+    for module in names:
+        if isinstance(module, nn.TransformerEncoder):  # else its layers are called with nested tensors, without shapes
+            module.use_nested_tensor = False
     counts: dict[str, int] = {}
     handles = []
 

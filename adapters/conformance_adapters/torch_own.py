@@ -165,17 +165,19 @@ def _attention(module: nn.MultiheadAttention) -> dict[str, Any]:
 def _attended(module: Any, given: Mapping[str, Any]) -> Arrays:
     """Its masks are true where a key is blocked; canonical masks are true where it is attended."""
     query, key, value = given["query"], given["key"], given["value"]
-    _refuse(query.ndim != 3, "torch.nn.MultiheadAttention without a batch axis: give the inputs one")
+    padding, is_single = given["key_padding_mask"], query.ndim == 2  # without a batch axis
     made = {"query_input": query}
     if key is not query:
         made["key_input"] = key
     if value is not key:
         made["value_input"] = value
-    if not module.batch_first:
+    if is_single:
+        made = {n: x[None] for n, x in made.items()}
+    elif not module.batch_first:
         made = {n: x.transpose(0, 1) for n, x in made.items()}
     masks = []
-    if given["key_padding_mask"] is not None:
-        masks.append(given["key_padding_mask"][:, None, None, :])
+    if padding is not None:
+        masks.append((padding[None] if is_single else padding)[:, None, None, :])
     if given["attn_mask"] is not None:
         mask = given["attn_mask"]
         masks.append(mask[None, None] if mask.ndim == 2 else mask.unflatten(0, (-1, module.num_heads)))

@@ -45,4 +45,6 @@ def _x(module: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _channels_last(module: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     x = given["input"]
+    if x.ndim == 0:  # a single number is its only channel
+        x = x[None]
     return {"x": x if x.ndim < 2 or module.num_parameters == 1 else x.movedim(1, -1)}
