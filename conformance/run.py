@@ -307,6 +307,9 @@ def _judged(
         return unit.case("error", str(error)), {}
     except WorkerFailed as failed:
         return unit.case(failed.status, str(failed)), {}
+    except Exception as error:  # a fault of ours: what the other cases say is not lost for it
+        said = f"conformance cannot judge it, which is a fault of its own to report: {type(error).__name__}: {error}"
+        return unit.case("error", said), {}
     seconds = trace.seconds + time.perf_counter() - clock
     case = unit.case(
         verdict.status, verdict.message, seconds, **asked_for(unit.flow, trace.output), **parts_of(verdict)

@@ -256,6 +256,21 @@ def test_the_same_inputs_give_the_same_json(frame, fixtures, monkeypatch):  # no
     assert (first["schema"], first["summary"]) == (1, {"conforms": 2, "diverges": 2, "error": 4})
 
 
+def test_a_fault_of_the_judge_costs_one_case(frame, fixtures, monkeypatch):  # noqa: F811
+    from conformance.judge import judge
+
+    def faulty(flow, trace, number_format, *rest, **more):
+        if number_format.name == "float64":
+            raise AttributeError("no deviation")
+        return judge(flow, trace, number_format, *rest, **more)
+
+    monkeypatch.setenv("FRAME_SUBJECTS", "fine")
+    monkeypatch.setattr("conformance.run.judge", faulty)
+    cases = run(fixtures(), ["frame"], ["float32", "float64"], jobs=1).cases
+    assert [case.status for case in cases] == ["conforms", "error"]
+    assert cases[1].message.endswith("a fault of its own to report: AttributeError: no deviation")
+
+
 # -- fresh inputs -------------------------------------------------------------------------------------------
 
 SINGLE = precision("float32")
