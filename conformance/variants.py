@@ -18,6 +18,7 @@ _FORMS = {
     ("attention_qkv_packing", "per-head q|k|v"): ("", ":stored"),
     ("attention_qkv_packing", "per-feature q|k|v"): ("", ":stored"),
     ("conv_kernel_layout", "out,in,spatial"): ("", ":stored"),
+    ("bilinear_kernel_layout", "out,first,second"): ("", ":stored"),
     ("conv_multiplier_order", "multiplier,in"): ("", ":stored"),
     ("conv_transpose_kernel_layout", "in,out,spatial"): ("", ":stored"),
     (PRECISION, "tf32"): ("", ":cut"),

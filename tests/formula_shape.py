@@ -81,7 +81,37 @@ def kept(convention: Convention, value: str, text: str) -> bool:
     return same(evaluated(sides(text)[1], x=x, rate=0.3), made) and math.isfinite(made.sum())
 
 
+def adaptive(convention: Convention, value: str, text: str) -> bool:
+    """Three windows of eight elements, none of which is as another choice has it."""
+    x = _normal(2, 8, 8, 3)
+    made = _output("adaptive_average_pool2d", convention, value, {"size": 3}, {"x": x})
+    found = re.fullmatch(r"window i = x\[(.*) : (.*)\]", text)
+    assert found is not None
+    numbers = {"n": 8, "size": 3, "floor": math.floor, "ceil": math.ceil}
+    windows = [slice(*(evaluated(end, i=i, **numbers) for end in found.groups())) for i in range(3)]
+    means = [[x[:, rows, columns].mean((1, 2)) for columns in windows] for rows in windows]
+    return same(np.moveaxis(np.array(means), 2, 0), made)
+
+
+def bilinear(convention: Convention, value: str, text: str) -> bool:
+    """Each output by itself; what a formula about the layout says is how the canonical buffer is read."""
+    kernel, given = _normal(4, 4, 2), {"first": _normal(3, 4), "second": _normal(3, 4) + 1}
+    made = _output("bilinear", convention, value, {}, given, {"kernel": kernel})
+    if text.startswith("kernel["):
+        axes = text.removeprefix("kernel[").removesuffix("]").split(", ")
+        read = kernel.reshape([{"first": 4, "second": 4, "out": 2}[a] for a in axes])
+        kernel = read.transpose([axes.index(a) for a in ("first", "second", "out")])
+        text = "product = first @ kernel @ second"
+    expression = sides(text.replace("kernel[o]", "kernel"))[1]
+    rows = [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)]
+    expected = [[evaluated(expression, kernel=kernel[..., o], **row) for o in range(2)] for row in rows]
+    return same(np.array(expected), made)
+
+
 CHECKS = {
+    "pool.adaptive-windows": adaptive,
+    "bilinear.operands": bilinear,
+    "bilinear.kernel-layout": bilinear,
     "embedding.padding-index": rows,
     "embedding.scale": rows,
     "flatten.order": flattened,

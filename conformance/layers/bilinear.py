@@ -16,14 +16,32 @@ if TYPE_CHECKING:
     from conformance.array import Array
 
 
+def laid_out(kernel: Array, choice: str) -> Array:
+    """A kernel `first second out`, as whoever takes it for another layout reads it.
+
+    "out,first,second" takes the buffer for that; with ":stored", a buffer of it is taken for the canonical.
+    """
+    if choice == "out,first,second":
+        return np.moveaxis(np.reshape(kernel, (kernel.shape[2], *kernel.shape[:2])), 0, -1)
+    if choice == "out,first,second:stored":
+        return np.reshape(np.moveaxis(kernel, -1, 0), kernel.shape)
+    return kernel
+
+
+@linear_in("kernel")
 def product(
     first: Float[Array, "*batch first"],
     second: Float[Array, "*batch second"],
     kernel: Float[Array, "first second out"],
     *,
+    bilinear_operands: str = "first,second",
+    bilinear_kernel_layout: str = "first,second,out",
     arithmetic_precision: str = arithmetic.CLAIMED,
 ) -> Float[Array, "*batch out"]:
     """As one product: the pairs of what goes in, and a kernel with a row for each."""
+    kernel = laid_out(kernel, bilinear_kernel_layout)
+    if bilinear_operands != "first,second":
+        first, second = second, first
     pairs = first[..., :, None] * second[..., None, :]
     rows = kernel.shape[0] * kernel.shape[1]
     flat = np.reshape(pairs, (*first.shape[:-1], rows))

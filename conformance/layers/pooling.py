@@ -172,17 +172,31 @@ def global_max(x: Float[Array, "batch *space channel"]) -> Float[Array, "batch c
     return np.max(x, axis=tuple(range(1, x.ndim - 1)))
 
 
-def adaptive_windows(size: int, count: int) -> list[slice]:
-    """`count` windows that cover an axis, which overlap where `count` does not divide its `size`."""
+def adaptive_windows(size: int, count: int, choice: str = "floor,ceil") -> list[slice]:
+    """`count` windows along an axis of `size`: they cover it, and overlap where `count` does not divide its `size`.
+
+    "floor,floor" ends each where the next begins; "fixed" has one width and one stride for all of them, and covers the
+    axis too; "divided" has a width of the whole of size / count, and leaves what is left at the end out. Raises
+    ValueError where a window would be empty.
+    """
     if count < 1:
         raise ConformanceError(f"an adaptive pool gives at least one element along an axis, not {count}")
-    return [slice(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
+    if choice == "floor,ceil":
+        return [slice(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
+    if size < count:
+        raise ValueError(f"{count} windows without a common element do not fit into {size}")
+    if choice == "floor,floor":
+        return [slice(i * size // count, (i + 1) * size // count) for i in range(count)]
+    stride = size // count
+    width = size - (count - 1) * stride if choice == "fixed" else stride
+    return [slice(i * stride, i * stride + width) for i in range(count)]
 
 
 def adaptive_average(
-    x: Float[Array, "batch height width channel"], size: int
+    x: Float[Array, "batch height width channel"], size: int, *, pool_adaptive_windows: str = "floor,ceil"
 ) -> Float[Array, "batch pooled_height pooled_width channel"]:
-    rows, columns = (adaptive_windows(n, k) for n, k in zip(x.shape[1:3], per_axis(size, 2), strict=True))
+    counts = per_axis(size, 2)
+    rows, columns = (adaptive_windows(n, k, pool_adaptive_windows) for n, k in zip(x.shape[1:3], counts, strict=True))
     means = [np.stack([np.mean(x[:, r, c], axis=(1, 2)) for c in columns], axis=1) for r in rows]
     return np.stack(means, axis=1)
 

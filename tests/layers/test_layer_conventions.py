@@ -44,7 +44,7 @@ CASES = {
     ],
     "rotary_embedding": [({"x": drawn(0, 2, 5, 2, 6)}, {}, {"dim": 4})],
     "linear": [({"x": drawn(0, 2, 3)}, {"kernel": drawn(1, 3, 4)}, {})],
-    "bilinear": [({"first": drawn(0, 2, 3), "second": drawn(1, 2, 4)}, {"kernel": drawn(2, 3, 4, 5)}, {})],
+    "bilinear": [({"first": drawn(0, 2, 3), "second": drawn(1, 2, 3)}, {"kernel": drawn(2, 3, 3, 5)}, {})],
     "embedding": [({"indices": np.array([[0, 2], [1, 1]])}, {"table": drawn(1, 4, 3)}, {})],
     "flatten": [({"x": drawn(0, 2, 3, 4, 5)}, {}, {})],
     "pad": [
@@ -130,7 +130,7 @@ CASES = {
     },
     "global_average_pool": [({"x": drawn(0, 2, 3, 4)}, {}, {})],
     "global_max_pool": [({"x": drawn(0, 2, 3, 4)}, {}, {})],
-    "adaptive_average_pool2d": [({"x": drawn(0, 2, 3, 4, 2)}, {}, {"size": 2})],
+    "adaptive_average_pool2d": [({"x": drawn(0, 2, 5, 8, 2)}, {}, {"size": 3})],
 }  # fmt: skip
 
 KEYWORDS = [

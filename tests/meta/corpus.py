@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import activation_layers
+import adaptive_layers
+import bilinear_layers
+import channelwise_layers
 import clean_attention
 import clean_numbers
 import clean_weights
@@ -53,7 +56,10 @@ FAULTS: list[Planted] = [
     *activation_layers.FAULTS,
     *convolution_layers.FAULTS,
     *lstm_layers.FAULTS,
+    *channelwise_layers.FAULTS,
     *pooling_layers.FAULTS,
+    *adaptive_layers.FAULTS,
+    *bilinear_layers.FAULTS,
     *transposed_layers.FAULTS,
     *shape_layers.FAULTS,
     *resize_layers.FAULTS,
@@ -76,7 +82,10 @@ CLEAN: list[Clean] = [
     *activation_layers.CLEAN,
     *convolution_layers.CLEAN,
     *lstm_layers.CLEAN,
+    *channelwise_layers.CLEAN,
     *pooling_layers.CLEAN,
+    *adaptive_layers.CLEAN,
+    *bilinear_layers.CLEAN,
     *transposed_layers.CLEAN,
     *shape_layers.CLEAN,
     *resize_layers.CLEAN,

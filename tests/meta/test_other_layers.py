@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import adaptive_layers
+import bilinear_layers
+import channelwise_layers
 import convolution_layers
 import lstm_layers
 import norm_layers
@@ -18,8 +21,11 @@ LAYERS = (
     norm_layers,
     other_layers,
     convolution_layers,
+    channelwise_layers,
     lstm_layers,
     pooling_layers,
+    adaptive_layers,
+    bilinear_layers,
     transposed_layers,
     shape_layers,
     resize_layers,
