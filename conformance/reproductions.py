@@ -1,8 +1,9 @@
 """Reproductions: scripts beside an adapter that show a divergence with the framework alone, for its maintainers.
 
 `reproductions/index.toml` in the adapters' package lists a `[[reproduction]]` for each: the script, its layer and step,
-versions of the framework, the numbers expected and got, and the upstream issue where there is one. The script's
-docstring says in its first line what is wrong. It exits with 0 where it still is, and with 1 where it is not.
+versions of the framework, the numbers expected and got, what they are confirmed by, and the upstream issue, or when
+none was found. The script's docstring says in its first line what is wrong. It exits with 0 where it still is, and with
+1 where it is not.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ FOLDER = "reproductions"
 
 
 class Reproduction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One script, and what it printed with these versions."""
+    """One script, and what it printed with these versions.
+
+    `confirmed` says what else gives the expected numbers: documentation, or other frameworks, which were run.
+    `issue` is the upstream issue of this defect, `related` one of another symptom or part; `searched` is the month in
+    which none was found. `shares` is an earlier script whose cause is this one's too.
+    """
 
     script: str
     layer: str
@@ -26,7 +32,11 @@ class Reproduction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     versions: dict[str, str]
     expected: str
     got: str
+    confirmed: str = ""
     issue: str = ""
+    related: str = ""
+    searched: str = ""
+    shares: str = ""
 
 
 class _Index(msgspec.Struct, forbid_unknown_fields=True):

@@ -227,20 +227,26 @@ def reproductions_page() -> Iterator[str]:
     yield _MADE.format("adapters/conformance_adapters/reproductions/")
     yield ""
     yield (
-        "Where a framework leaves its documentation, or what the others agree on: one script for each cause, which "
+        "Where a framework leaves its documentation, or what the others agree on: a script for each divergence, which "
         "needs NumPy and that framework alone, not conformance. It prints the versions, the numbers expected and those "
         "got. It exits with 0 where the divergence is still there, and with 1 and `no longer reproduces` where it is "
         "not. The expected numbers come from the formula in NumPy, or by hand. The tests run every one. "
         "[Known divergences](divergences.md) has the cases of the fixtures in which some of them show."
     )
     yield ""
-    yield f"{len(listed)} scripts:"
+    shared = sum(bool(one.shares) for one in listed)
+    upstream, searched = sum(bool(one.issue) for one in listed), sum(bool(one.searched) for one in listed)
+    yield (
+        f"{len(listed)} scripts of {len(listed) - shared} causes: {shared} show another's cause in another place, and "
+        f"name it. {upstream} have an upstream issue; the trackers were searched for {searched} others without finding "
+        "one, and an issue of another symptom is named as related. Each says what else gives the expected numbers:"
+    )
     yield ""
     yield "| layer | what is wrong | versions | upstream |"
     yield "|---|---|---|---|"
     for one in sorted(listed, key=lambda r: (r.layer, r.script)):
         what = cell(claim(source(OWN_ADAPTERS, one.script)))
-        issue = f"[{_issue(one.issue)}]({one.issue})" if one.issue else ""
+        issue = f"[{_issue(one.issue)}]({one.issue})" if one.issue else _searched(one)
         yield f"| `{one.layer}` | [{what}](#{_anchor(one.script)}) | {_versions(one)} | {issue} |"
     for one in sorted(listed, key=lambda r: r.script):
         yield ""
@@ -257,12 +263,25 @@ def _reproduction(one: Reproduction) -> Iterator[str]:
     yield f"- versions: {_versions(one)}"
     yield f"- expected: {code(one.expected)}"
     yield f"- got: {code(one.got)}"
+    if one.confirmed:
+        yield f"- confirmed by: {one.confirmed}"
+    if one.shares:
+        yield f"- the same cause as [`{one.shares}`](#{_anchor(one.shares)})"
     if one.issue:
         yield f"- upstream: <{one.issue}>"
+    elif one.searched:
+        yield f"- upstream: {_searched(one)}"
+    if one.related:
+        yield f"- related: <{one.related}>"
     yield ""
     yield "```python"
     yield text.rstrip()
     yield "```"
+
+
+def _searched(one: Reproduction) -> str:
+    """When the framework's issues were searched without finding it."""
+    return f"none found in {one.searched}" if one.searched else ""
 
 
 def _versions(one: Reproduction) -> str:

@@ -72,6 +72,18 @@ def test_it_needs_the_framework_alone(script):
     assert imported - standard - {"numpy", "onnx"} <= set(one.versions)
 
 
+@pytest.mark.parametrize("script", INDEX)
+def test_it_says_what_confirms_it_and_who_knows(script):
+    one = INDEX[script]
+    assert one.confirmed
+    assert not (one.issue and one.searched)
+    links = [link for link in (one.issue, one.related) if link]
+    assert all(re.fullmatch(r"https://github.com/[\w-]+/[\w.-]+/(?:issues|pull)/\d+", link) for link in links)
+    if one.shares:
+        assert not INDEX[one.shares].shares
+        assert set(INDEX[one.shares].versions) & set(one.versions)  # of the same framework
+
+
 def test_an_index_that_is_not_right(tmp_path, monkeypatch):
     package = tmp_path / "wrong_package"
     (package / "reproductions").mkdir(parents=True)
