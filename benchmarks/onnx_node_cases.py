@@ -152,8 +152,10 @@ def _verdict(case: Any) -> Verdict | Figures:
     precision = PRECISIONS[first.dtype.name]
     if operator.node.op_type in RECURRENT and not operator.node.output[0]:  # Y_h, `direction batch unit`
         *_, (_, output) = flow.run(RoundingModel(precision))
-        last = output[:, 0] if config.get("direction") == "reverse" else output[:, -1]
-        return compare(last, first[0])
+        width = output.shape[-1] // len(first)  # a half for each of two directions
+        sides = {"forward": (-1,), "reverse": (0,), "bidirectional": (-1, 0)}[config.get("direction", "forward")]
+        last = [output[:, t, i * width : (i + 1) * width] for i, t in enumerate(sides)]
+        return compare(np.stack(last), first)
     trace = Trace(_stored(operator.given(first)), list(_steps(operator, made)), recorded=True)
     return judge(flow, trace, precision)
 
@@ -182,6 +184,9 @@ def _known(model: ModelProto, fed: dict[str, NDArray[Any]]) -> Any:
 
 def _steps(operator: Any, made: dict[str, NDArray[Any]]) -> Iterator[Entry]:
     node = operator.node
+    if node.op_type == "BatchNormalization":
+        for name, step in zip(node.output[1:], ("new_moving_mean", "new_moving_variance"), strict=False):
+            yield Entry("recorded", _stored(made[name]), step)
     if node.op_type == "Attention" and len(node.output) > 3 and node.output[3]:
         mode = int(operator.attributes.get("qk_matmul_output_mode", 0))
         yield Entry("recorded", _stored(made[node.output[3]]), SCORES[mode])

@@ -179,7 +179,7 @@ class OnnxLive:
         if set(operator.inputs) != {"x"} or not self.fed[0].type.tensor_type.HasField("shape"):
             return {}
         (argument,) = self.arguments()
-        layer = get_layer(operator.layer)
+        layer = get_layer(operator.layer, operator.config())
         usual = sizes.generated(
             layer, sizes.of_weights(layer, weights, operator.config()), operator.config(), precision("float64")
         )["x"].shape

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Arrays = dict[str, "NDArray[Any]"]
 
 EPSILON = float(np.float32(1e-5))  # an attribute is a float32, whatever the dtype of the data
+_MOMENTUM = float(np.float32(0.9))
 
 
 class RMSNormalization(Operator):
@@ -78,16 +79,20 @@ class InstanceNormalization(_ChannelsSecond):
 
 
 class BatchNormalization(_ChannelsSecond):
-    """BatchNormalization by its moving averages."""
+    """BatchNormalization by its moving averages, or by its own batch's mean and variance."""
 
     layer = "batch_norm"
     kinds = (("", "BatchNormalization"),)
 
     def config(self) -> dict[str, Any]:
-        """Its epsilon. Before opset 14, training is told by further outputs alone."""
-        training = self.attributes.get("training_mode") or sum(bool(name) for name in self.node.output) > 1
-        refuse(training, "BatchNormalization in training, which normalises each batch by itself")
-        return {"epsilon": self.attributes.get("epsilon", EPSILON), "training": False}
+        """Its epsilon; in training what the old averages weigh in the new. Before opset 14, training is told by
+        further outputs alone."""
+        epsilon = self.attributes.get("epsilon", EPSILON)
+        old = self.wiring.opset < 14 and sum(bool(name) for name in self.node.output) > 1
+        refuse(old, f"BatchNormalization of opset {self.wiring.opset} in training, whose averages are of no one form")
+        if not self.attributes.get("training_mode"):
+            return {"epsilon": epsilon, "training": False}
+        return {"epsilon": epsilon, "training": True, "momentum": self.attributes.get("momentum", _MOMENTUM)}
 
     def weights(self) -> Arrays:
         """As they are."""

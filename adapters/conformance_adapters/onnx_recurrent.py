@@ -42,7 +42,6 @@ class Recurrent(OnnxSubject):
         "sigmoid": ("Sigmoid", None, None),
         "tanh": ("Tanh", None, None),
         "relu": ("Relu", None, None),
-        "softsign": ("Softsign", None, None),
         "hard_sigmoid": ("HardSigmoid", 1 / 6, 0.5),
     }
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from conformance.layer import REVERSE
 from conformance_adapters.onnx_nodes import Arrays, Operator, refuse
 from conformance_adapters.onnx_recurrent import Gru as GruSubject
 from conformance_adapters.onnx_recurrent import Lstm as LstmSubject
@@ -20,37 +21,41 @@ if TYPE_CHECKING:
 
     from conformance_adapters.onnx_wiring import Wiring
 
+_SIDES = ("", REVERSE)  # what the names of each direction begin with
 # The activations that an operator has where none is named, in its order.
 _DEFAULTS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
 
 
 class _Recurrent(Operator):
-    """An operator in one direction, time first."""
+    """An operator in one direction or in both, time first."""
 
     subject: ClassVar[type[RecurrentSubject]]
 
     @classmethod
     def match(cls, wiring: Wiring, node: NodeProto) -> Operator | None:
-        """Initial states that are given are inputs."""
+        """Lengths and initial states that are given are inputs."""
         operands = [*node.input, *[""] * 8]
         states = dict(zip(cls.subject.states, operands[5:], strict=False))
-        return cls(wiring, node, {"x": operands[0], **states})
+        return cls(wiring, node, {"x": operands[0], "lengths": operands[4], **states})
+
+    @property
+    def _both(self) -> bool:
+        return bool(self.attributes.get("direction") == "bidirectional")
 
     def config(self) -> dict[str, Any]:
         """Its activations, where the layer has them."""
         given, a = self.attributes, f"{'an' if self.subject.operator != 'GRU' else 'a'} {self.subject.operator}"
         direction = given.get("direction", "forward")
-        refuse(direction == "bidirectional", f"{a} in both directions")
         refuse(given.get("clip"), f"{a} that clips its cell")
         refuse(given.get("input_forget"), f"{a} whose input and forget gates are coupled")
         refuse(given.get("layout"), f"{a} with the batch first")
-        refuse(self.operand(4), f"{a} with a length for each sample")
         refuse(self.operand(7), f"{a} with peepholes")
         return {"direction": direction, **self._activations(a)}
 
     def _activations(self, a: str) -> dict[str, str]:
-        given, options = self.attributes, self.subject.functions
-        names = given.get("activations", _DEFAULTS[self.subject.operator])
+        given, options = self.attributes, self.subject.functions * (1 + self._both)
+        names = given.get("activations", _DEFAULTS[self.subject.operator] * (1 + self._both))
+        refuse(len(names) != len(options), f"{a} with {len(names)} activations for {len(options)}")
         known = {name.lower(): (own, name, al, be) for own, (name, al, be) in self.subject.ACTIVATIONS.items()}
         alphas, betas = list(given.get("activation_alpha", [])), list(given.get("activation_beta", []))
         found: dict[str, str] = {}
@@ -70,21 +75,37 @@ class _Recurrent(Operator):
         """Gates in the order of the layer; the sum of the two biases, where the layer has one."""
         arrays = {"W": self.weight(1), "R": self.weight(2), "B": self.weight(3)}
         made = self.read(self.subject, {n: None if a is None else a.astype(np.float64) for n, a in arrays.items()})
-        if self.subject.summed and "recurrent_bias" in made:
-            made["bias"] = made["bias"] + made.pop("recurrent_bias")
+        for side in _SIDES:
+            if self.subject.summed and f"{side}recurrent_bias" in made:
+                made[f"{side}bias"] = made[f"{side}bias"] + made.pop(f"{side}recurrent_bias")
         return made
 
     def canonical(self, values: Mapping[str, NDArray[Any]]) -> Arrays:
-        """Batch first; states without their axis of directions."""
-        return {"x": values["x"].swapaxes(0, 1), **{n: a[0] for n, a in values.items() if n != "x"}}
+        """Batch first; states of each direction by themselves."""
+        made = {"x": values["x"].swapaxes(0, 1)}
+        for name, array in values.items():
+            if name == "lengths":
+                made[name] = array
+            elif name != "x":
+                made |= {f"{side}{name}": one for side, one in zip(_SIDES[: 1 + self._both], array, strict=True)}
+        return made
 
     def fed(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
-        """Time first."""
-        return {"x": inputs["x"].swapaxes(0, 1), **{n: a[None] for n, a in inputs.items() if n != "x"}}
+        """Time first; zeros for the state of a direction that is not given, where that of the other is."""
+        made = {"x": inputs["x"].swapaxes(0, 1)}
+        if "lengths" in inputs:
+            made["lengths"] = inputs["lengths"].astype(np.int32)
+        for name in self.subject.states:
+            given = [inputs.get(f"{side}{name}") for side in _SIDES[: 1 + self._both]]
+            there = next((a for a in given if a is not None), None)
+            if there is not None:
+                made[name] = np.stack([np.zeros_like(there) if a is None else a for a in given])
+        return made
 
     def given(self, output: NDArray[Any]) -> NDArray[Any]:
-        """`batch time unit`, of `time direction batch unit`."""
-        return output[:, 0].swapaxes(0, 1)
+        """`batch time unit`, of `time direction batch unit`: the directions side by side."""
+        time, _, batch, _ = output.shape
+        return output.transpose(2, 0, 1, 3).reshape(batch, time, -1)
 
 
 class Lstm(_Recurrent):

@@ -120,9 +120,23 @@ def test_onnx(opset, attribute):
     assert (case.status, case.config["epsilon"], case.config["training"]) == ("conforms", 0.125, False)
 
 
-def test_onnx_in_training_is_unsupported():
-    text = """<ir_version: 8, opset_import: ["": 15]>
+@pytest.mark.parametrize(("momentum", "expected"), [("", 0.9), (", momentum = 0.75", 0.75)])
+def test_onnx_in_training(momentum, expected):
+    text = f"""<ir_version: 8, opset_import: ["": 15]>
+    g (float[2, 3, 4] x) => (float[2, 3, 4] y)
+    <float[3] s = {{1, 2, -1}}, float[3] b = {{0.5, 0, 1}}, float[3] m = {{1, 0, -2}}, float[3] v = {{1, 2, 0.5}}>
+    {{ y, rm, rv = BatchNormalization <training_mode = 1{momentum}> (x, s, b, m, v) }}"""
+    case = conformance.check(parser.parse_model(text), "batch_norm")
+    assert (case.status, case.config["training"]) == ("conforms", True)
+    assert case.config["momentum"] == pytest.approx(expected, rel=2**-24)
+    seen = {s.name: s.status for s in case.steps}
+    assert seen["new_moving_mean"] == seen["new_moving_variance"] == "conforms"
+
+
+def test_onnx_in_training_told_by_its_outputs_is_unsupported():
+    text = """<ir_version: 7, opset_import: ["": 9]>
     g (float[2, 3, 4] x) => (float[2, 3, 4] y)
     <float[3] s = {1, 2, -1}, float[3] b = {0.5, 0, 1}, float[3] m = {1, 0, -2}, float[3] v = {1, 2, 0.5}>
-    { y, rm, rv = BatchNormalization <training_mode = 1> (x, s, b, m, v) }"""
-    assert conformance.check(parser.parse_model(text), "batch_norm").status == "unsupported"
+    { y, rm, rv, sm, sv = BatchNormalization (x, s, b, m, v) }"""
+    case = conformance.check(parser.parse_model(text), "batch_norm")
+    assert (case.status, "opset 9 in training" in (case.message or "")) == ("unsupported", True)
