@@ -48,6 +48,7 @@ def _layers() -> Iterator[str]:
 
     having: dict[str, list[Support]] = {name: [] for name in layer_names()}
     adapters = {name: load(name) for name in adapter_names()}
+    told = {fixture.layer for fixture in fixtures().values()}
     for found in support(adapters.values(), fixtures().values()):
         if found.subjects:
             having[found.layer].append(found)
@@ -55,7 +56,8 @@ def _layers() -> Iterator[str]:
     for name, cells in having.items():
         yield from _hanging(f"{name:{width}}  ", get_layer(name).summary)
         words = [s.adapter + _limits(s, adapters[s.adapter].dtypes) for s in cells]
-        yield from _hanging(" " * (width + 2), f"[{', '.join(words) or 'no fixture of its own'}]")
+        none = "no framework has its own" if name in told else "no fixture of its own"
+        yield from _hanging(" " * (width + 2), f"[{', '.join(words) or none}]")
 
 
 def _limits(cell: Support, dtypes: Sequence[str]) -> str:
@@ -152,6 +154,7 @@ def _tolerances(number: float) -> str:
 def explanation(name: str) -> Iterator[str]:
     """A layer on one page. Raises ConformanceError for an unknown name."""
     from conformance.conventions import of_layer
+    from conformance.flow import ONE
     from conformance.layers import get_layer
 
     layer = get_layer(name)
@@ -174,7 +177,8 @@ def explanation(name: str) -> Iterator[str]:
     conventions = of_layer(layer.name)
     told: list[Convention] = []
     for step in layer.steps.values():
-        reads = ", ".join(f"{n}?" if p in step.optional else n for p, n in step.reads.items())
+        names = {p: n for p, n in step.reads.items() if n != ONE}
+        reads = ", ".join(f"{n}?" if p in step.optional else n for p, n in names.items())
         given = f"  only with {' or '.join(step.given)}" if step.given else ""
         yield f"    {step.name}  [{layer.axes(step)}]{given}"
         yield from _hanging("        reads ", reads)

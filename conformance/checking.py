@@ -214,11 +214,7 @@ class Checked:
 
         def rerun() -> tuple[Flow, Trace]:
             again = fresh(inputs, number)
-            values = {**again}
-            for stand_for, stand_in in layer.falls_back.items():
-                if stand_for not in values and stand_in in values:
-                    values[stand_for] = values[stand_in]
-            return replace(flow, values={**flow.values, **values}), self._trace(again, layer, number)
+            return flow.on(again), self._trace(again, layer, number)
 
         verdict = judge(flow, trace, number, rerun, sampling=self.sampling)
         return self._case(

@@ -29,7 +29,9 @@ _NUMBERS: Mapping[str, tuple[str, ...]] = {
     "attention.scale": ("0.125",),
     "lstm.forget-bias": ("0.5",),
     "norm.epsilon": ("0.001", "1e-06", "1e-12"),
+    "additive.sharpness": ("0.5",),
     "rope.base": ("500000.0",),
+    "sinusoidal.base": ("1000.0",),
     "leaky_relu.slope": ("0.3", "0.2", "0.01"),
     "elu.alpha": ("1.0",),
 }

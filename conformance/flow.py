@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from conformance.model import RoundingModel
+
+ONE = "one"
+"""What a step may read beside the names of its layer: the number one, exact, of the type that a run computes with.
+A layer that reads whole numbers alone has nothing else that tells what its own numbers are rounded to."""
+
+GIVEN = "inputs."
+"""What is put before the name of an input among the values where a step has the same name: `query`, which is projected
+to `query`. The step of that name, and those before it, read the input."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +70,17 @@ class Flow:
                 values[name] = values.get(stand_in)
         if layer.initial is not None:
             values |= {name: value for name, value in layer.initial(values).items() if values.get(name) is None}
+        shared = [name for name in arrays if name in layer.steps]
+        values |= {GIVEN + name: values.pop(name) for name in shared}
         steps: list[Step] = []
-        through: dict[str, str] = {}
+        through = {name: GIVEN + name for name in shared}
         for step in layer.steps.values():
+            reads = {p: through.get(n, n) for p, n in step.reads.items()}
             if step.exists(values):
-                reads = {p: through.get(n, n) for p, n in step.reads.items()}
                 steps.append(Step(step.name, step.function, reads))
+                through.pop(step.name, None)
             else:
-                first = next(iter(step.reads.values()))
-                through[step.name] = through.get(first, first)
+                through[step.name] = next(iter(reads.values()))
         return cls(layer, full, values, tuple(steps))
 
     @property
@@ -78,12 +88,23 @@ class Flow:
         """The name of the last step."""
         return self.steps[-1].name
 
+    def on(self, inputs: Mapping[str, NDArray[Any]]) -> Flow:
+        """The same on other `inputs`, which also stand in for those that are left out."""
+        given: dict[str, Any] = dict(inputs)
+        for name, stand_in in self.layer.falls_back.items():
+            if name not in given and stand_in in given:
+                given[name] = given[stand_in]
+        named = {GIVEN + n if GIVEN + n in self.values else n: array for n, array in given.items()}
+        return replace(self, values={**self.values, **named})
+
     def start(self, model: RoundingModel | None, carried: bool = False) -> dict[str, Any]:
         """The values from which steps are computed: rounding-aware under `model`, and exact, or `carried`."""
+        one = np.ones(())
         if model is None:
-            return dict(self.values)
+            return {ONE: one, **self.values}
         made = carry if carried else exact
-        return {n: made(v, model) if _is_tensor(n, v) else v for n, v in self.values.items()}
+        given = {n: made(v, model) if _is_tensor(n, v) else v for n, v in self.values.items()}
+        return {ONE: exact(one, model), **given}
 
     def run(
         self, model: RoundingModel | None, conventions: Mapping[str, Any] | None = None

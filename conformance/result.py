@@ -214,7 +214,9 @@ def asked_for(flow: Flow, output: NDArray[Any]) -> dict[str, Any]:
     """A layer's config, the shapes of its arrays, and the bits that came out, as fields of a case."""
     import hashlib
 
-    shapes = {name: list(value.shape) for name, value in flow.values.items() if hasattr(value, "shape")}
+    from conformance.flow import GIVEN
+
+    shapes = {n.removeprefix(GIVEN): list(v.shape) for n, v in flow.values.items() if hasattr(v, "shape")}
     config = {name: _plain(value) for name, value in flow.config.items()}
     bits = hashlib.sha256(f"{output.dtype} {output.shape} ".encode() + output.tobytes()).hexdigest()
     return {"config": dict(sorted(config.items())), "shapes": dict(sorted(shapes.items())), "output": bits}

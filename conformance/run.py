@@ -299,7 +299,7 @@ def _judged(
             again: Trace = workers.submit(work, unit.adapter, replace(unit.request, inputs=inputs)).result()
         except Exception as error:
             raise failure(error) from error
-        return replace(unit.flow, values={**unit.flow.values, **_with_stand_ins(unit.flow, inputs)}), again
+        return unit.flow.on(inputs), again
 
     try:
         verdict = judge(unit.flow, trace, unit.precision, rerun, mode=unit.request.mode)
@@ -348,12 +348,3 @@ def fresh(inputs: Mapping[str, NDArray[Any]], number_format: Precision) -> dict[
             spread = np.maximum(array.std(axis=over, keepdims=True), np.abs(mean) * least)
             made[name] = number_format.round(mean + spread * rng.normal(size=array.shape))
     return made
-
-
-def _with_stand_ins(flow: Flow, inputs: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """`inputs` together with those that they stand in for."""
-    values: dict[str, Any] = dict(inputs)
-    for name, stand_in in flow.layer.falls_back.items():
-        if name not in values and stand_in in values:
-            values[name] = values[stand_in]
-    return values

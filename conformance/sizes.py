@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # values as wide as keys.
 _USUAL = {"batch": 2, "time": 5, "query": 5, "key": 7, "head": 3, "dim": 8, "vdim": 8, "height": 11, "width": 13}
 _OTHER = 7
+_POSITIONS = 13
 Sizes = dict[str, Any]
 
 
@@ -72,7 +73,13 @@ def of_weights(layer: Layer, weights: Mapping[str, NDArray[Any]], config: Mappin
 
 
 def generated(layer: Layer, sizes: Mapping[str, Any], config: Mapping[str, Any], number: Precision) -> Sizes:
-    """Seeded normal values for every input that the layer must have; for another that has a width of its own, too."""
+    """Seeded normal values for every input that the layer must have; for another that has a width of its own, too.
+
+    Positions are counted.
+    """
+    if not layer.inputs:
+        return {}
+    sizes = _without_projection(layer, sizes)
     heads = config.get("heads") or config.get("kv_heads")
     usual = {**_USUAL, **({"head": heads} if heads else {})}
     usual["kv_head"] = config.get("kv_heads") or sizes.get("head", usual["head"])
@@ -83,7 +90,8 @@ def generated(layer: Layer, sizes: Mapping[str, Any], config: Mapping[str, Any],
         if axes == "...":
             continue
         width = sizes.get(words[-1])
-        if name.endswith("?") and (bare not in layer.falls_back or width is None or width == sizes.get(first)):
+        stand_in = layer.inputs.get(layer.falls_back.get(bare, ""), first).split()[-1]
+        if name.endswith("?") and (bare not in layer.falls_back or width is None or width == sizes.get(stand_in)):
             continue
         shape: list[int] = []
         for word in words:
@@ -91,12 +99,28 @@ def generated(layer: Layer, sizes: Mapping[str, Any], config: Mapping[str, Any],
                 shape += sizes.get(word) or [2, 5, *(sizes.get("*axes", (_OTHER,)) if word == "*shape" else ())]
             else:
                 shape.append(sizes.get(word, usual.get(word, _OTHER)))
+        if bare == "positions":
+            made[bare] = np.arange(sizes.get("time") or _POSITIONS)
+            continue
         values = drawn(bare, tuple(shape))
         if "epsilon" in layer.config:
             values *= _from_small_to_usual(shape)
         made[bare] = number.round(values)
     if not made:
         raise ConformanceError(f"{layer.name} has no input that can be generated: give its inputs")
+    return made
+
+
+def _without_projection(layer: Layer, sizes: Mapping[str, Any]) -> Sizes:
+    """`sizes` with those that follow from what is left out: what is not projected is as wide as what it is added to,
+    and an input is as wide as one that it stands in for."""
+    made = dict(sizes)
+    if "dim" in made:
+        made = {"query_channel": made["dim"], "key_channel": made["dim"], **made}
+    for name, stand_in in layer.falls_back.items():
+        axes = [layer.inputs.get(n, "").split()[-1:] for n in (f"{name}?", stand_in)]
+        if all(axes) and axes[0][0] in made:
+            made.setdefault(axes[1][0], made[axes[0][0]])
     return made
 
 

@@ -212,10 +212,15 @@ def with_infinities(expected: RoundedArray, array: NDArray[Any]) -> tuple[NDArra
     if not masked.any() or array.shape != expected.shape:
         return array, ()
     with np.errstate(invalid="ignore", over="ignore"):  # that number is beyond float16
-        filled = masked & np.isfinite(array) & (array <= _FINITE_FILL)
+        filled = masked & np.isfinite(array) & (array <= finite_fill(expected))
     if not filled.any():
         return array, ()
     return np.where(filled, -np.inf, array), ("finite-mask-fill",)
+
+
+def finite_fill(expected: RoundedArray) -> float:
+    """The greatest number that may stand for minus infinity: in float16, all but the least that there is."""
+    return max(_FINITE_FILL, -0.99 * expected.model.precision.largest)
 
 
 class _LikelySums:
@@ -225,12 +230,13 @@ class _LikelySums:
         with np.errstate(all="ignore"):
             self.wanted = float(expected.value.sum())
             self.slack = float(expected.tolerance.sum()) + 1e-13 * float(np.abs(expected.value).sum())
+        self.expected = expected
 
     def __call__(self, sums: NDArray[np.float64]) -> NDArray[np.bool_]:
         with np.errstate(all="ignore"):
             if np.isfinite(self.wanted):
                 return np.asarray(np.abs(sums - self.wanted) <= self.slack)
-            return np.asarray(~np.isfinite(sums) | (sums <= _FINITE_FILL))
+            return np.asarray(~np.isfinite(sums) | (sums <= finite_fill(self.expected)))
 
 
 class _Look:

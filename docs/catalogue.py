@@ -361,9 +361,11 @@ def support_page() -> Iterator[str]:
         yield ""
         yield f"### {layer}"
         yield ""
-        for s in row:
-            if s.subjects:
-                yield f"- {s.adapter} ({', '.join(s.dtypes)}): {', '.join(map(code, s.subjects))}"
+        cells = [s for s in row if s.subjects]
+        if not cells:
+            yield "No framework has its own: `conformance check` judges what a user wrote in any of them."
+        for s in cells:
+            yield f"- {s.adapter} ({', '.join(s.dtypes)}): {', '.join(map(code, s.subjects))}"
 
 
 def _supported(s: Support) -> str:

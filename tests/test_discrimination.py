@@ -58,6 +58,8 @@ def test_the_table_has_every_variant_of_every_layer():
     }
     numbers = {("layer_norm", "norm.epsilon", e) for e in ("0.001", "1e-06", "1e-12")}
     numbers |= {(layer, "rope.base", "500000.0") for layer in ("rotary_embedding", "multi_head_attention")}
+    numbers |= {("sinusoidal_position", "sinusoidal.base", "1000.0")}
+    numbers |= {("additive_attention", "additive.sharpness", "0.5")}
     numbers |= {("leaky_relu", "leaky_relu.slope", slope) for slope in ("0.3", "0.2", "0.01")}
     numbers |= {(layer, "elu.alpha", "1.0") for layer in ("elu", "celu")}
     made = [(s.layer, s.convention, s.value) for s in TABLE]

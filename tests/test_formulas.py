@@ -14,14 +14,18 @@ import pytest
 from conformance.conventions import Convention, conventions
 from conformance.flow import Flow
 from conformance.layers import get_layer, layer_names
+from formula_additive_attention import CHECKS as ADDITIVE
+from formula_additive_attention import MASKS
 from formula_normalization import CHECKS as NORMALIZATION
 from formula_notation import FUNCTIONS, evaluated, same, sides, sigmoid
+from formula_position import CHECKS as POSITION
 from formula_resize import CHECKS as RESIZE
 from formula_shape import CHECKS as SHAPE
 
 ALL = conventions()
 NUMBERS = {"attention.scale": "0.05", "rope.base": "500000.0", "lstm.forget-bias": "0.5", "norm.epsilon": "0.001"}
-NUMBERS |= {"leaky_relu.slope": "0.3", "elu.alpha": "0.5"}
+NUMBERS |= {"leaky_relu.slope": "0.3", "elu.alpha": "0.5", "sinusoidal.base": "100.0"}
+NUMBERS |= {"additive.sharpness": "0.5"}
 ASKED = {"norm.epsilon": "0.02", "norm.axes": "1"}  # what the flows below ask for, where the canonical is `<config>`
 ASKED |= {"leaky_relu.slope": "0.01", "elu.alpha": "1.0", "pad.mode": "constant"}
 ASKED |= {"conv.padding": "valid", "transformer.norm-position": "post"}
@@ -409,10 +413,6 @@ def kernel_layout(convention: Convention, value: str, text: str) -> bool:
     return same(made, v["convolved"])
 
 
-def padded_around(layer: str) -> Check:
-    def check(convention: Convention, value: str, text: str) -> bool:
-        config = {"size": 3, "strides": 2, "padding": "same-upper"}
-        v = ran(layer, {convention.keyword: value}, config, {"x": normal(2, 8, 6, 3)})
 def multiplier_order(convention: Convention, value: str, text: str) -> bool:
     """As `kernel_layout`, of the last two axes: each channel by itself, with kernels of its own."""
     kernel = normal(3, 3, 4, 2)
@@ -425,6 +425,10 @@ def multiplier_order(convention: Convention, value: str, text: str) -> bool:
     return same(made.reshape(2, 5, 5, 8), v["convolved"])
 
 
+def padded_around(layer: str) -> Check:
+    def check(convention: Convention, value: str, text: str) -> bool:
+        config = {"size": 3, "strides": 2, "padding": "same-upper"}
+        v = ran(layer, {convention.keyword: value}, config, {"x": normal(2, 8, 6, 3)})
         around = re.fullmatch(r"padded = x, with (.*) around it", text)
         assert around is not None
         how = {"mode": "edge"} if around[1] == "its edge" else {"constant_values": evaluated(around[1])}
@@ -525,6 +529,8 @@ CHECKS: dict[str, Check] = {
     **NORMALIZATION,
     **SHAPE,
     **RESIZE,
+    **POSITION,
+    **ADDITIVE,
     "gelu.approximation": gelu,
     "leaky_relu.slope": activation("leaky_relu"),
     "elu.alpha": activation("elu"),
@@ -539,13 +545,13 @@ CHECKS: dict[str, Check] = {
     "conv.same-padding": same_padding,
     "conv.groups": channel_groups,
     "conv.kernel-layout": kernel_layout,
+    "conv.multiplier-order": multiplier_order,
     "conv_transpose.kernel-layout": transposed_layout,
     "conv_transpose.padding": cropped,
     "pool.padding-value": padded_around("max_pool2d"),
     "pool.padding-mode": padded_around("average_pool2d"),
     "pool.count-include-pad": counted,
     "pool.ceil-mode": rounded_up,
-    "conv.multiplier-order": multiplier_order,
 }
 
 
@@ -585,3 +591,14 @@ def test_what_a_formula_says_of_an_asked_activation_is_its_name() -> None:
     assert (here, there) == ("gate = sigmoid(pre_activation)", "gate = hard_sigmoid(pre_activation)")
     v = lstm({}, recurrent_activation="hard_sigmoid")
     assert same(evaluated(sides(there)[1], pre_activation=v["pre_activation"][..., :5]), v["input_gate"])
+
+
+@pytest.mark.parametrize("convention", [ALL[name] for name in MASKS], ids=lambda c: c.id)
+def test_a_formula_of_attention_is_true_of_additive_attention_in_its_own_words(convention: Convention) -> None:
+    for value in (convention.canonical, *(v.value for v in convention.variants)):
+        if (convention.id, value) in WORDS:
+            continue
+        here, there = convention.compared("additive_attention", value, convention.canonical)
+        here = there if value == convention.canonical else here
+        assert MASKS[convention.id](convention, value, here), here
+        assert value == convention.canonical or not MASKS[convention.id](convention, value, there), value

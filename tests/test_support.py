@@ -44,6 +44,14 @@ def test_a_layer_that_a_framework_does_not_have(adapter, layer):
     assert (cell.subjects, cell.dtypes, cell.forms) == ((), (), 0)
 
 
+@pytest.mark.parametrize("layer", ["sinusoidal_position", "alibi"])
+def test_a_layer_that_no_framework_has_says_so(layer, capsys):
+    assert [adapter for adapter in OWN if found(adapter)[layer].subjects] == []
+    assert main(["list", "layers"]) == 0
+    listed = capsys.readouterr().out
+    assert "[no framework has its own]" in listed[listed.index(f"\n{layer} ") :].partition("]")[0] + "]"
+
+
 def test_the_forms_of_each_dtype_are_counted():
     forms = found("tensorflow")["resize"].by_dtype  # tf.image.resize gives float32, whatever it is given
     assert forms["float32"] > forms["float64"] == forms["bfloat16"] == forms["float16"] > 0

@@ -20,6 +20,7 @@ from conformance_adapters.exporting import KerasExporting
 from conformance_adapters.jax_cache import keep_compiled
 from conformance_adapters.jax_modes import JIT
 from conformance_adapters.keras_activation import SUBJECTS as ACTIVATIONS
+from conformance_adapters.keras_additive_attention import SUBJECTS as ADDITIVE_ATTENTION
 from conformance_adapters.keras_attention import (
     DotProductAttention,
     GroupQueryAttention,
@@ -54,6 +55,7 @@ SUBJECTS: tuple[type[KerasSubject], ...] = (
     GroupQueryAttention,
     ProjectedDotProductAttention,
     DotProductAttention,
+    *ADDITIVE_ATTENTION,
     Dense,
     LayerNormalization,
     *NORMALIZATION,

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from conformance import layout
 from conformance.errors import ConformanceError, Unsupported
+from conformance_adapters.keras_additive_attention import AdditiveAttention, called_with
 from conformance_adapters.keras_attention import GroupQueryAttention, MultiHeadAttention
 from conformance_adapters.keras_convolution import Conv1D, Conv2D, Conv3D
-from conformance_adapters.keras_layers import Dense, LayerNormalization, Softmax
 from conformance_adapters.keras_depthwise import DepthwiseConv2D, SeparableConv2D
+from conformance_adapters.keras_layers import Dense, LayerNormalization, Softmax
 from conformance_adapters.keras_normalization import BatchNormalization, GroupNormalization, RMSNormalization
 from conformance_adapters.keras_own_activation import own_functions, own_layers, rectifier
 from conformance_adapters.keras_own_pooling import own_pools
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
     from conformance.trace import Request
 
 Tensors = dict[str, Any]
-
 # What may have an activation behind what the canonical layer computes.
 _ACTIVATED = (Dense, Conv1D, Conv2D, Conv3D, DepthwiseConv2D, SeparableConv2D, *TRANSPOSED.values())
+
 
 @dataclass(frozen=True)
 class OwnLayer:
@@ -170,11 +171,11 @@ def _layer_norm(layer: Any) -> dict[str, Any]:
 
 
 def _convolution(layer: Any) -> dict[str, Any]:
-    _refuse(layer.data_format != "channels_last", f"keras.layers.{type(layer).__name__} with channels first")
     return {**_ungrouped(layer), "groups": layer.groups}
 
 
 def _ungrouped(layer: Any) -> dict[str, Any]:
+    _refuse(layer.data_format != "channels_last", f"keras.layers.{type(layer).__name__} with channels first")
     return {
         "strides": list(layer.strides),
         "padding": {"same": "same-upper"}.get(layer.padding, layer.padding),
@@ -280,9 +281,9 @@ def _layers() -> Mapping[type, OwnLayer]:
         layers.Conv1D: OwnLayer(Conv1D, _convolution, _x),
         layers.Conv2D: OwnLayer(Conv2D, _convolution, _x),
         layers.Conv3D: OwnLayer(Conv3D, _convolution, _x),
-        layers.Conv1DTranspose: OwnLayer(TRANSPOSED[1], _transposed, _x),
         layers.DepthwiseConv2D: OwnLayer(DepthwiseConv2D, _ungrouped, _x),
         layers.SeparableConv2D: OwnLayer(SeparableConv2D, _ungrouped, _x),
+        layers.Conv1DTranspose: OwnLayer(TRANSPOSED[1], _transposed, _x),
         layers.Conv2DTranspose: OwnLayer(TRANSPOSED[2], _transposed, _x),
         layers.Conv3DTranspose: OwnLayer(TRANSPOSED[3], _transposed, _x),
         **{kind: OwnLayer(subject, config, _x) for kind, (subject, config) in own_pools().items()},
@@ -292,6 +293,7 @@ def _layers() -> Mapping[type, OwnLayer]:
         layers.SimpleRNN: OwnLayer(SimpleRNN, _recurrent, _states),
         layers.MultiHeadAttention: OwnLayer(MultiHeadAttention, _attention, _projected, _causal, _head_sizes),
         layers.GroupQueryAttention: OwnLayer(GroupQueryAttention, _attention, _projected, _causal, _head_sizes),
+        layers.AdditiveAttention: OwnLayer(AdditiveAttention, lambda layer: {}, called_with),
         layers.Attention: OwnLayer(Attention, Attention.read_config, Attention.called_with, _causal, told=("scale",)),
     }
 

@@ -689,3 +689,64 @@ def test_an_object_of_keras_belongs_to_its_back_end(there):
     number, kind = there(owners_there)
     assert "int is neither a Keras layer" in number
     assert kind.startswith("Dense is a class: give an instance")
+
+
+def positions_there(backend):
+    """Functions of layers that Keras has not: one has no inputs, and the other's are whole numbers."""
+    from keras import ops
+
+    def bias():
+        distance = ops.abs(ops.expand_dims(ops.arange(5), 1) - ops.arange(7))
+        return ops.reshape(2.0 ** -ops.arange(1, 9, dtype="float32"), (8, 1, 1)) * -ops.cast(distance, "float32")
+
+    def encoded(positions):
+        pairs = 2 * (np.arange(6) // 2)
+        angles = ops.expand_dims(ops.cast(positions, "float32"), -1) * np.float32(10000.0 ** (-pairs / 6))
+        return ops.where(np.arange(6) % 2 == 0, ops.sin(angles), ops.cos(angles))
+
+    lengths = {"heads": 8, "query": 5, "key": 7}
+    return [
+        check(bias, "alibi", config=lengths, adapter=f"keras-{backend}").status,
+        check(encoded, "sinusoidal_position", config={"dim": 6}, adapter=f"keras-{backend}").status,
+    ]
+
+
+def test_functions_of_layers_that_keras_has_not_are_judged(there):
+    assert there(positions_there) == ["conforms", "conforms"]
+
+
+def additive_attention_there(backend):
+    """A user's own layer, called with masks of queries and of values, and causally: what these forbid is one mask."""
+    import keras
+    from keras import layers
+
+    queries, values = keras.Input((5, 7)), keras.Input((6, 7))
+    real = [keras.Input((5,), dtype="bool"), keras.Input((6,), dtype="bool")]
+    attended = filled(layers.AdditiveAttention(name="attention"), [(None, 5, 7), (None, 6, 7)])
+    masked = attended([queries, values], mask=real)
+    causal = filled(layers.AdditiveAttention(use_scale=False, name="causal"))([masked, values], use_causal_mask=True)
+    model = keras.Model([queries, values, *real], causal)
+    given = dict(
+        zip(
+            (t.name for t in model.inputs),
+            (plain.values("float32", 0, 2, 5, 7), plain.values("float32", 1, 2, 6, 7)),
+            strict=False,
+        )
+    )
+    given |= {
+        model.inputs[2].name: np.arange(5) < np.array([[5], [3]]),
+        model.inputs[3].name: np.arange(6) < np.array([[4], [6]]),
+    }
+    one = check(attended, "additive_attention")
+    every = check_model(model, inputs=given)
+    return one.status, sorted(
+        (c.subject.rpartition(".")[2], c.layer, c.status, c.shapes.get("mask")) for c in every.cases
+    )
+
+
+def test_additive_attention_is_read_off_an_instance_and_its_masks_off_a_call(there):
+    one, every = there(additive_attention_there)
+    assert one == "conforms"
+    assert [(layer, status, mask) for _, layer, status, mask in every] == [
+        ("additive_attention", "conforms", [2, 5, 6])
+    ] * 2

@@ -42,7 +42,13 @@ CASES = {
         (SHORT, HEADS, {"heads": 4, "kv_heads": 2, "causal": "top-left"}),
         (SHORT, ROTATED, {"heads": 2, "rotary": {"base": 10000.0, "pairing": "half-split"}}),
     ],
+    "additive_attention": [(
+        {"query": drawn(0, 2, 5, 4), "value": drawn(1, 2, 5, 4), "mask": np.array([[1, 1, 1, 1, 0], [0] * 5], bool)},
+        {"query_kernel": drawn(2, 4, 3), "key_kernel": drawn(3, 4, 3)}, {},
+    )],
     "rotary_embedding": [({"x": drawn(0, 2, 5, 2, 6)}, {}, {"dim": 4})],
+    "sinusoidal_position": [({"positions": np.arange(5)}, {}, {"dim": 8})],
+    "alibi": [({}, {}, {"heads": 3, "query": 2, "key": 4})],
     "linear": [({"x": drawn(0, 2, 3)}, {"kernel": drawn(1, 3, 4)}, {})],
     "bilinear": [({"first": drawn(0, 2, 3), "second": drawn(1, 2, 3)}, {"kernel": drawn(2, 3, 3, 5)}, {})],
     "embedding": [({"indices": np.array([[0, 2], [1, 1]])}, {"table": drawn(1, 4, 3)}, {})],
@@ -112,17 +118,17 @@ CASES = {
         ({"x": drawn(0, 2, 6, 6, 3)}, {"kernel": drawn(1, 3, 3, 3, 2)}, {"padding": padding, "strides": 2})
         for padding in ("same-upper", [[2, 0], [2, 0]])
     ],
+    "separable_conv2d": [
+        ({"x": drawn(0, 2, 6, 6, 3)}, {"depthwise_kernel": drawn(1, 3, 3, 3, 2), "pointwise_kernel": drawn(2, 6, 6)},
+         {"padding": padding, "strides": 2})
+        for padding in ("same-upper", [[2, 0], [2, 0]])
+    ],
     **{
         f"conv_transpose{axes}d": [
             ({"x": drawn(0, 2, *(4, 3, 5)[:axes], 2)}, {"kernel": drawn(1, *(3, 3, 3)[:axes], 4, 2)},
              {"padding": "same-upper", "strides": 2})
         ]
         for axes in (1, 2, 3)
-    "separable_conv2d": [
-        ({"x": drawn(0, 2, 6, 6, 3)}, {"depthwise_kernel": drawn(1, 3, 3, 3, 2), "pointwise_kernel": drawn(2, 6, 6)},
-         {"padding": padding, "strides": 2})
-        for padding in ("same-upper", [[2, 0], [2, 0]])
-    ],
     },
     **{
         f"{kind}_pool{axes}d": [({"x": drawn(0, 2, *(6, 6, 4)[:axes], 3) - 2}, {}, config) for config in POOLS]
@@ -211,6 +217,7 @@ NAMED_IN_CONFIG = {
     "attention_causal_alignment": "causal",
     "rope_base": "base",
     "rope_pairing": "pairing",
+    "sinusoidal_base": "base",
     "conv_padding": "padding",
     "conv_same_padding": "padding",
     "conv_transpose_padding": "padding",

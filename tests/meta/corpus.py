@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import activation_layers
+import additive_layers
 import adaptive_layers
 import bilinear_layers
 import channelwise_layers
@@ -30,6 +31,7 @@ import onnx_clean
 import onnx_faults
 import other_layers
 import pooling_layers
+import position_layers
 import projection_faults
 import resize_layers
 import score_faults
@@ -63,6 +65,8 @@ FAULTS: list[Planted] = [
     *transposed_layers.FAULTS,
     *shape_layers.FAULTS,
     *resize_layers.FAULTS,
+    *position_layers.FAULTS,
+    *additive_layers.FAULTS,
     *stacked_layers.FAULTS,
     *gru_layers.FAULTS,
     *jax_faults.FAULTS,
@@ -89,6 +93,8 @@ CLEAN: list[Clean] = [
     *transposed_layers.CLEAN,
     *shape_layers.CLEAN,
     *resize_layers.CLEAN,
+    *position_layers.CLEAN,
+    *additive_layers.CLEAN,
     *stacked_layers.CLEAN,
     *gru_layers.CLEAN,
     *jax_clean.CLEAN,

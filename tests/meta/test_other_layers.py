@@ -5,11 +5,13 @@ from __future__ import annotations
 import adaptive_layers
 import bilinear_layers
 import channelwise_layers
+import additive_layers
 import convolution_layers
 import lstm_layers
 import norm_layers
 import other_layers
 import pooling_layers
+import position_layers
 import pytest
 import resize_layers
 import shape_layers
@@ -29,6 +31,8 @@ LAYERS = (
     transposed_layers,
     shape_layers,
     resize_layers,
+    position_layers,
+    additive_layers,
 )
 FAULTS = [fault for module in LAYERS for fault in module.FAULTS]
 CLEAN = [clean for module in LAYERS for clean in module.CLEAN]
