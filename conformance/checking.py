@@ -18,6 +18,7 @@ import numpy as np
 
 from conformance import sizes
 from conformance.arrays import read_arrays
+from conformance.depthwise import as_asked
 from conformance.errors import ConformanceError, Unsupported
 from conformance.flow import Flow
 from conformance.judge import judge
@@ -179,6 +180,7 @@ class Checked:
     through: Callable[..., Any] | None = None
     decomposed: bool = False
     name: str = ""
+    kind: str = ""  # the layer as which its adapter knows it, where that is not `layer`
     sampling: bool = False  # also where it conforms: of one layer, a person looks at every step
 
     def judged(self) -> tuple[Case, Trace | None]:
@@ -230,6 +232,8 @@ class Checked:
             own: Own | None = self.live.recorded(self.layer, self.config or {}, self.weights is None)
         else:
             own = self.live.own()
+        if own is not None and (asked := as_asked(own, self.layer)) is not own:
+            self.kind, own = own.layer, asked
         if own is not None and own.layer == self.layer and self.inputs is None and own.inputs:
             self.inputs = own.inputs
         return own
@@ -263,7 +267,7 @@ class Checked:
 
     def _trace(self, inputs: Mapping[str, NDArray[Any]], layer: Layer, number: Precision) -> Trace:
         stand_ins = {a: b for a, b in layer.falls_back.items() if f"{a}?" in layer.inputs}
-        call = Call(inputs, number.name, self.layer, stand_ins, self.through, self.decomposed)
+        call = Call(inputs, number.name, self.kind or self.layer, stand_ins, self.through, self.decomposed)
         trace = self.live.run(call)
         output = trace.output if trace.output.dtype.kind == "f" else trace.output.astype(np.float64)
         return replace(trace, output=output)

@@ -197,7 +197,7 @@ def _wanted(module: Any) -> Argument | None:
     """What a module that stands at the input takes."""
     if type(module) is nnx.Embed:
         return Argument("", (2, 5), "int64", module.num_embeddings)
-    if type(module) is nnx.Conv:
+    if type(module) in (nnx.Conv, nnx.ConvTranspose):
         return Argument("", (2, *(11, 13, 7)[: len(module.kernel_size)], module.in_features))
     if type(module) is nnx.LayerNorm:
         return Argument("", (2, 5, module.num_features))
@@ -258,6 +258,8 @@ class LinenLive(FlaxLive):
         kernel = next((w for n in names if (w := found.weights.get(n)) is not None), None)
         if kernel is None:
             return None
-        if found.layer == "conv2d":
-            return Argument("", (2, 11, 13, kernel.shape[2] * found.config["groups"]))
+        if found.layer.startswith("conv"):
+            space = (11, 13, 7)[: kernel.ndim - 2]
+            channels = kernel.shape[-1] if "groups" not in found.config else kernel.shape[-2] * found.config["groups"]
+            return Argument("", (2, *space, channels))
         return Argument("", (2, 5, *kernel.shape) if found.layer == "layer_norm" else (2, 5, kernel.shape[0]))

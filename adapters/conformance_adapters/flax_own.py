@@ -24,6 +24,7 @@ from conformance_adapters import (
     jax_activation,
     jax_attention,
 )
+from conformance_adapters.flax_own_transposed import dropout, transposed, transposed_subject
 
 if TYPE_CHECKING:
     from conformance_adapters.jax_subject import FlaxSubject
@@ -57,12 +58,16 @@ def own(module: Any) -> OwnModule | None:
         rank = 1 if isinstance(module.kernel_size, int) else len(module.kernel_size)
         known = flax_convolution.NNX if type(module) is nnx.Conv else flax_convolution.LINEN
         return OwnModule(known.get(rank, known[2]), _convolution, _convolution_inputs)
+    if type(module) in (nnx.ConvTranspose, linen.ConvTranspose):
+        library = "nnx" if type(module) is nnx.ConvTranspose else "linen"
+        subject = transposed_subject(module, library)
+        return None if subject is None else OwnModule(subject, transposed, _convolution_inputs)
     return _OWN.get(type(module))
 
 
 def own_types() -> list[type]:
     """The types that `own` knows."""
-    return [*_OWN, nnx.Conv, linen.Conv, nnx.RNN, linen.RNN]
+    return [*_OWN, nnx.Conv, linen.Conv, nnx.ConvTranspose, linen.ConvTranspose, nnx.RNN, linen.RNN]
 
 
 def computes_in(module: Any) -> str | None:
@@ -267,6 +272,8 @@ _OWN: dict[type, OwnModule] = {
     linen.LayerNorm: OwnModule(flax_layers.LinenLayerNorm, _layer_norm, _layer_norm_inputs),
     nnx.RMSNorm: OwnModule(flax_normalization.NnxRMSNorm, _rms_norm, _layer_norm_inputs),
     linen.RMSNorm: OwnModule(flax_normalization.LinenRMSNorm, _rms_norm, _layer_norm_inputs),
+    nnx.Dropout: OwnModule(flax_shape.NnxDropout, dropout, _first),
+    linen.Dropout: OwnModule(flax_shape.LinenDropout, dropout, _first),
     nnx.PReLU: OwnModule(jax_activation.NnxPrelu, _no_config, _first),
     linen.PReLU: OwnModule(jax_activation.LinenPrelu, _no_config, _first),
     nnx.BatchNorm: OwnModule(flax_batch_normalization.NnxBatchNorm, _batch_norm, _batch_norm_inputs),

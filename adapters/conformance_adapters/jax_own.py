@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from conformance.errors import Unsupported
 from conformance.trace import Request
+from conformance_adapters.flax_pooling import PADDING
 from conformance_adapters.jax_activation import FUNCTIONS, Activation
 from conformance_adapters.jax_attention import JaxDotProductAttention
 from conformance_adapters.jax_subject import JaxSubject
@@ -53,8 +54,15 @@ def own(subject: Any) -> OwnFunction | None:
     for known in _OWN:
         module, _, name = known.name.rpartition(".")
         if module in sys.modules and getattr(sys.modules[module], name, None) is function:
-            return known
+            return known if "{axes}" not in known.layer else _over(known, _bound(subject).get("window_shape"))
     return None
+
+
+def _over(known: OwnFunction, window: Any) -> OwnFunction | None:
+    """A pool over the axes of its window, where that is bound."""
+    if window is None or len(window) not in (1, 2, 3):
+        return None
+    return replace(known, layer=known.layer.format(axes=len(window)))
 
 
 def _bound(subject: Any) -> Options:
@@ -90,6 +98,22 @@ def _activation(function: type[Activation]) -> Callable[[Options], dict[str, Any
         return config
 
     return read
+
+
+def _pool(options: Options) -> dict[str, Any]:
+    """Flax's window moves by one element where no strides are given."""
+    size, strides, padding = (options.pop(n, None) for n in ("window_shape", "strides", "padding"))
+    named = {flax: canonical for canonical, flax in PADDING.items()}
+    if isinstance(padding, str) and padding not in named:
+        raise Unsupported(f"a canonical pool has no {padding} padding")
+    moved = [1] * len(size) if not strides else list(strides)
+    pairs = None if isinstance(padding, str | None) else [list(pair) for pair in padding]
+    return {"size": list(size), "strides": moved, "padding": pairs or named[padding or "VALID"]}
+
+
+def _average_pool(options: Options) -> dict[str, Any]:
+    """Flax's mean counts its padding."""
+    return {"count_include_pad": bool(options.pop("count_include_pad", True)), **_pool(options)}
 
 
 def _attention(options: Options) -> dict[str, Any]:
@@ -134,6 +158,8 @@ _OWN = (
     OwnFunction("flax.nnx.gelu", "gelu", _gelu, _of_x),
     OwnFunction("flax.linen.gelu", "gelu", _gelu, _of_x),
     *(OwnFunction(f.name, f.layer, _activation(f), _of_x) for f in FUNCTIONS),
+    OwnFunction("flax.linen.max_pool", "max_pool{axes}d", _pool, _of_x),
+    OwnFunction("flax.linen.avg_pool", "average_pool{axes}d", _average_pool, _of_x),
     OwnFunction("jax.nn.dot_product_attention", "scaled_dot_product_attention", _attention, _of_heads),
     OwnFunction("flax.nnx.dot_product_attention", "scaled_dot_product_attention", _attention, _of_heads),
     OwnFunction("flax.linen.dot_product_attention", "scaled_dot_product_attention", _attention, _of_heads),

@@ -281,11 +281,13 @@ def operators(wiring: Wiring) -> list[Operator]:
     from conformance_adapters.onnx_resize_nodes import RESIZE
     from conformance_adapters.onnx_rotary_nodes import ROTARY
     from conformance_adapters.onnx_shape_nodes import SHAPE
+    from conformance_adapters.onnx_transposed_nodes import TRANSPOSED
 
     known = {
         kind: operator
         for operator in (
             *_PLAIN,
+            *TRANSPOSED,
             *POOLING,
             *SHAPE,
             *RESIZE,

@@ -1,4 +1,4 @@
-"""Gather of rows, Flatten, Pad and DepthToSpace, as they are met in somebody's ONNX graph."""
+"""Gather of rows, Flatten, Pad, DepthToSpace and Dropout, as they are met in somebody's ONNX graph."""
 
 from __future__ import annotations
 
@@ -122,4 +122,19 @@ class DepthToSpace(ChannelsSecond):
         return {"factor": self.attributes["blocksize"], "mode": mode}
 
 
-SHAPE = (Gather, Flatten, Pad, DepthToSpace)
+class Dropout(Operator):
+    """Dropout as it is for inference."""
+
+    layer = "dropout"
+    kinds = (("", "Dropout"),)
+
+    def config(self) -> dict[str, Any]:
+        """The rate, of which nothing is seen: an attribute, since opset 12 an input. Before opset 7, it may train."""
+        training = self.weight(2) if self.operand(2) else None
+        drops = training is not None and bool(training.ravel()[0])
+        refuse(drops or (self.wiring.opset < 7 and not self.attributes.get("is_test", 0)), "a Dropout that trains")
+        ratio = self.weight(1) if self.operand(1) else None
+        return {"rate": self.attributes.get("ratio", 0.5) if ratio is None else float(ratio.ravel()[0])}
+
+
+SHAPE = (Gather, Flatten, Pad, DepthToSpace, Dropout)

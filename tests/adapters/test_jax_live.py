@@ -453,7 +453,7 @@ class Network(nnx.Module):
         return self.recurrent(x)
 
 
-IN_BLOCK = ["norm", "attention", "up", "down"]
+IN_BLOCK = ["norm", "attention", "up", "drop", "down"]
 
 
 def test_the_layers_inside_a_module_in_the_order_in_which_they_run():
@@ -474,7 +474,7 @@ def test_the_layers_inside_a_module_in_the_order_in_which_they_run():
     normal = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6)
     assert np.allclose(parts[2].inputs["query_input"], normal, atol=1e-4)
     assert parts[2].subject.own().config == {"heads": 2, "causal": "top-left"}
-    assert parts[6].subject.own().config == {"heads": 2}
+    assert parts[7].subject.own().config == {"heads": 2}
     assert np.array_equal(parts[1].inputs["x"], parts[1].inputs["x"].astype(np.float32))
 
 
@@ -592,7 +592,8 @@ class LinenNetwork(nn.Module):
         return nn.RNN(nn.OptimizedLSTMCell(5), name="recurrent")(x)
 
 
-IN_LINEN_BLOCK = ["LayerNorm_0", "attention", "Dense_1", "Dense_0"]  # what is made first is not what runs first
+# What is made first is not what runs first.
+IN_LINEN_BLOCK = ["LayerNorm_0", "attention", "Dense_1", "Dense_0", "Dropout_0"]
 
 
 @pytest.fixture(scope="module")
@@ -617,7 +618,7 @@ def test_the_layers_inside_a_linen_module(linen_network):
     assert np.array_equal(parts[2].inputs["mask"][0, 0], np.tri(5, dtype=bool))
     assert parts[2].inputs["mask"].dtype == bool
     cases = check_model(linen_network, inputs={"x": X[..., :3]}).cases
-    assert len(cases) == 10
+    assert len(cases) == 12
     assert {c.status for c in cases} == {"conforms"}
 
 
