@@ -41,6 +41,10 @@ def show(export: Export, console: Console) -> None:
     if assumed:
         named = ", ".join(f"{row.path or '.'} ({', '.join(row.assumed)})" for row in assumed)
         console.print(escape(f"not in the file, and proved with 1: {named}; --config gives it"), soft_wrap=True)
+    is_folded = [row.path or "." for row in mapped if row.is_folded]
+    if is_folded:
+        said = f"each gate's two biases are one, their sum, which computes the same: {', '.join(is_folded)}"
+        console.print(escape(said), highlight=False, soft_wrap=True)
     if mapped:
         count = f"{export.arrays} array{'s' * (export.arrays != 1)} of {len(mapped)} layer{'s' * (len(mapped) != 1)}"
         layout = "the canonical layout" if export.layout == CANONICAL else f"the layout of {export.layout}"

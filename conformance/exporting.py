@@ -20,8 +20,10 @@ from conformance.atomic import replacing
 from conformance.checking import Checked, as_numpy
 from conformance.conversion import Held, Settled, WeightWriter
 from conformance.errors import ConformanceError, Unsupported
+from conformance.export_model import model_writer, written
 from conformance.export_source import LayerWeights, inputs_of, parts_of, picked, started, targets
 from conformance.flow import Flow
+from conformance.folding import folded
 from conformance.judge import judge
 from conformance.layers import get_layer
 from conformance.precision import precision
@@ -61,7 +63,8 @@ class Proof:
 class Row:
     """What became of one layer of the source, or of arrays in it that are of no known layer.
 
-    `weights` are the shapes of its canonical weights. `reason` says why it is not in the output; None: it is.
+    `weights` are the shapes of its canonical weights. `reason` says why it is not in the output; None: it is. Where it
+    `is_folded`, the target cannot hold the weights as they are, and has others that compute the same.
     """
 
     path: str
@@ -73,6 +76,7 @@ class Row:
     assumed: tuple[str, ...] = ()
     reason: str | None = None
     arrays: tuple[str, ...] = ()
+    is_folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -239,9 +243,20 @@ def _proof(subject: str, case: Case) -> Proof:
 
 
 def _laid_out(row: Row, layer: LayerWeights, target: Any) -> tuple[Row, Arrays, str]:
+    """As `_held_by`; where the framework cannot hold the weights as they are, of others that compute the same."""
+    made = _held_by(target, row, layer, layer)
+    other = folded(layer.layer, layer.weights) if made[0].reason is not None else None
+    if other is None:
+        return made
+    row_of_other, own, subject = _held_by(target, row, replace(layer, weights=other), layer)
+    return (replace(row_of_other, is_folded=True), own, subject) if row_of_other.reason is None else made
+
+
+def _held_by(target: Any, row: Row, layer: LayerWeights, proven: LayerWeights) -> tuple[Row, Arrays, str]:
     """The row with its target, the arrays that are written, and whose parameters they are.
 
-    The first of the framework's own layers that has these weights and computes the same; else the row says why none.
+    The first of the framework's own layers that has these weights and computes the same as the oracle with those of
+    `proven`; else the row says why none.
     """
     if target is None:
         return row, layer.weights, ""
@@ -252,7 +267,8 @@ def _laid_out(row: Row, layer: LayerWeights, target: Any) -> tuple[Row, Arrays, 
     number = precision(layer.dtype)
     weights = {n: a.astype(np.float64) for n, a in layer.weights.items()}
     request = Request(layer.layer, "", layer.config, layer.inputs, weights, layer.dtype)
-    flow = Flow.bind(get_layer(layer.layer, layer.config), layer.config, layer.inputs, weights, where=layer.path)
+    those = {n: a.astype(np.float64) for n, a in proven.weights.items()}
+    flow = Flow.bind(get_layer(layer.layer, layer.config), layer.config, layer.inputs, those, where=layer.path)
     failed: Proof | None = None
     why = ""
     try:

@@ -122,10 +122,43 @@ def test_another_layout_and_back_gives_the_same_bytes(tmp_path, name, to):
     assert all(a.dtype == after[n].dtype and a.tobytes() == after[n].tobytes() for n, a in before.items())
 
 
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True}], ids=["forward", "in both directions"])
+def test_the_biases_of_a_grus_gates_are_one_in_flax(tmp_path, options, capsys):
+    module = nn.GRU(5, 7, **options)
+    torch.save(module.state_dict(), tmp_path / "source.pt")
+    done = export(tmp_path / "source.pt", tmp_path / "out.safetensors", to="flax")
+    [row] = done.rows
+    assert (row.is_folded, row.target.status, row.target.ratio < 1) == (True, "conforms", True)
+    cell = "forward_rnn.cell" if options else "cell"
+    held, state = load_file(tmp_path / "out.safetensors"), module.state_dict()
+    both = (state["bias_ih_l0"] + state["bias_hh_l0"]).numpy()
+    assert np.array_equal(held[f"{cell}.ir.bias"], both[:7])
+    assert np.array_equal(held[f"{cell}.iz.bias"], both[7:14])
+    assert np.array_equal(held[f"{cell}.in.bias"], state["bias_ih_l0"][14:])
+    assert np.array_equal(held[f"{cell}.hn.bias"], state["bias_hh_l0"][14:])
+    assert main(["export", str(tmp_path / "source.pt"), "--to", "flax", "-o", str(tmp_path / "other.safetensors")]) == 0
+    assert "each gate's two biases are one, their sum" in " ".join(capsys.readouterr().out.split())
+    export(tmp_path / "out.safetensors", tmp_path / "back.safetensors")
+    back = load_file(tmp_path / "back.safetensors")
+    assert not back["recurrent_bias"][:14].any()
+    assert np.array_equal(back["bias"][:14], both[:14])
+
+
+def test_a_gru_whose_gates_have_one_bias_is_flax_as_it_is(tmp_path):
+    module = nn.GRU(5, 7)
+    nn.init.zeros_(module.bias_hh_l0[:14])
+    torch.save(module.state_dict(), tmp_path / "source.pt")
+    export(tmp_path / "source.pt", tmp_path / "there.safetensors")
+    [row] = export(tmp_path / "there.safetensors", tmp_path / "out.safetensors", to="flax").rows
+    assert not row.is_folded
+    export(tmp_path / "out.safetensors", tmp_path / "back.safetensors")
+    before, after = (load_file(tmp_path / f"{n}.safetensors") for n in ("there", "back"))
+    assert all(a.tobytes() == after[n].tobytes() for n, a in before.items())
+
+
 @pytest.mark.parametrize(
     ("name", "to", "said"),
     [
-        ("gru", "flax", "has a recurrent_bias in the candidate only"),
         ("rnn", "matlab", "no declared layout for simple_rnn"),
         ("cross-attention", "matlab", "12x12"),
     ],

@@ -172,7 +172,7 @@ class LinenGru(LinenRecurrent):
             return f"it resets after the product, not {request.config['reset']}"
         given = request.weights.get("recurrent_bias")
         if given is not None and np.any(given[: -given.size // 3]):
-            return "it has a recurrent_bias in the candidate only"
+            return "it has a recurrent_bias in the candidate only (a gate's two biases add up to one)"
         return super().refuses(request)
 
     def layouts(self) -> Sequence[Parameter]:
