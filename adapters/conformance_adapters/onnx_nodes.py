@@ -270,8 +270,8 @@ class Conv(Operator):
         return np.moveaxis(output, 1, -1)
 
 
-def operators(wiring: Wiring) -> list[Operator]:
-    """Every operator of a known layer in the graph, in the order of its first node."""
+def known_operators() -> dict[tuple[str, str], type[Operator]]:
+    """Those that are read, by domain and kind of node."""
     from conformance_adapters.onnx_activation_nodes import ACTIVATIONS
     from conformance_adapters.onnx_attention_nodes import ATTENTION
     from conformance_adapters.onnx_gelu_nodes import GELU
@@ -283,7 +283,7 @@ def operators(wiring: Wiring) -> list[Operator]:
     from conformance_adapters.onnx_shape_nodes import SHAPE
     from conformance_adapters.onnx_transposed_nodes import TRANSPOSED
 
-    known = {
+    return {
         kind: operator
         for operator in (
             *_PLAIN,
@@ -300,6 +300,11 @@ def operators(wiring: Wiring) -> list[Operator]:
         )
         for kind in operator.kinds
     }
+
+
+def operators(wiring: Wiring) -> list[Operator]:
+    """Every operator of a known layer in the graph, in the order of its first node."""
+    known = known_operators()
     found = []
     for node in wiring.model.graph.node:
         domain = "" if node.domain == "ai.onnx" else node.domain
