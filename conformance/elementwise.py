@@ -27,6 +27,8 @@ class Elementwise:
 
     `function` computes in float64. `relative` and `absolute` are k and a. Arguments below `low` are
     outside the domain and are taken as `low` when a deviation is followed through the function.
+    `cheap` says that it takes less to compute it twice than to keep it. `secant(x, deviation, multiple)` is
+    what becomes of a deviation, where there is a shorter way to it than by values of the function.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Elementwise:
     relative: float = 1.0
     absolute: float = 0.0
     low: float = -np.inf
+    cheap: bool = False
+    secant: Function | None = None
 
     def __call__(self, x: Any) -> Any:
         """The function of `x`, an ndarray or a rounding-aware array of any shape."""
@@ -74,6 +78,15 @@ def _hard_sigmoid_fifth(x: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.clip(0.2 * x + 0.5, 0, 1))
 
 
+def _secant_of_square(x: NDArray[Any], deviation: NDArray[Any], multiple: int) -> NDArray[Any]:
+    """((abs(x) + step)^2 - x^2) / multiple."""
+    far = np.asarray(np.abs(x))
+    far *= 2
+    far += deviation * multiple
+    far *= deviation
+    return far
+
+
 def _to_bits(bits: int, rounding: Callable[[NDArray[Any]], NDArray[Any]] = np.rint) -> Function:
     """Rounding to `bits` significant bits; halves go to the even neighbour."""
 
@@ -107,7 +120,7 @@ UFUNCS: dict[np.ufunc, Elementwise] = {
     np.expm1: Elementwise("expm1", np.expm1, 1.0, 0.13),  # as in ELU, for which some libraries take exp(x) - 1
     np.log: Elementwise("log", np.log, 0.7, low=0.0),
     np.sqrt: Elementwise("sqrt", np.sqrt, 0.5, low=0.0),
-    np.square: Elementwise("square", np.square, 1.0),
+    np.square: Elementwise("square", np.square, 1.0, cheap=True, secant=_secant_of_square),
     np.tanh: Elementwise("tanh", np.tanh, 1.2),
     np.sin: Elementwise("sin", np.sin, 1.0, 0.7),
     np.cos: Elementwise("cos", np.cos, 1.0, 0.7),

@@ -157,6 +157,11 @@ class Flow:
         scan = self.layer.scan
         assert scan is not None
         whole = self.start(model, carried=bool(observed))
+        if self.layer.walk is not None and len(self.chains) == 1 and not observed and not conventions:
+            walked = self.layer.walk(whole, self.chains[0].backward)
+            if walked is not None:
+                yield from ((step, walked[step.name]) for step in self.steps)
+                return
         times = range(whole[scan.over[0]].shape[1])
         history: dict[str, list[Any]] = {step.name: [] for step in self.steps}
         made: list[dict[str, Any]] = [{name: whole[name][:, t] for name in scan.over} for t in times]

@@ -72,12 +72,18 @@ class Step:
         arguments = {p: values.get(n) if p in self.optional else values[n] for p, n in self.reads.items()}
         known = {k: v for k, v in conventions.items() if k in self.conventions}
         try:
-            return self.function(**arguments, **known)
+            return settled(self.function(**arguments, **known))
         except ConformanceError:
             raise
         except (ValueError, IndexError) as error:
             read = ", ".join(f"{self.reads[p]} {_said(a)}" for p, a in arguments.items() if a is not None)
             raise DoesNotFit(f"the step {self.name!r} cannot be computed from {read}: {error}") from error
+
+
+def settled(value: Any) -> Any:
+    """A step's value, computed: a rounding-aware array may put off what it is until it is read."""
+    settle = getattr(value, "settle", None)
+    return value if settle is None else settle()
 
 
 def _said(value: Any) -> str:
@@ -155,7 +161,8 @@ class Layer:
 
     `inputs` and `weights` map names to axes (`batch time in`); a name that ends in `?` may be absent.
     `config` maps names to defaults. `falls_back` maps a name to the one that stands in for it where it
-    is not given. `steps` is ordered; the last is the output. `formula` and `source` are for people.
+    is not given. `steps` is ordered; the last is the output. `formula` and `source` are for people. `walk` computes all
+    steps of a scanned layer at once, from the values that there are and whether it goes backward, or gives None.
     """
 
     name: str
@@ -169,6 +176,7 @@ class Layer:
     falls_back: Mapping[str, str] = field(default_factory=dict)
     scan: Scan | None = None
     initial: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    walk: Callable[[Mapping[str, Any], bool], Mapping[str, Any] | None] | None = None
 
     @classmethod
     def define(cls, name: str, *, steps: Mapping[str, Callable[..., Any] | tuple[Any, ...]], **parts: Any) -> Layer:

@@ -51,17 +51,19 @@ class RoundingModel:
 
     def join(self, terms: list[NDArray[Any]]) -> NDArray[Any]:
         """The deviation of a sum of independent errors with the deviations `terms`."""
-        shape = np.broadcast_shapes(*(t.shape for t in terms))
-        total, square = np.zeros(shape), np.empty(shape)
-        for term in terms:  # in place: these arrays are as large as the step
-            if self.worst_case:
-                total += term
+        first, *others = terms
+        total = np.array(first, np.float64) if self.worst_case else np.asarray(np.square(first, dtype=np.float64))
+        for term in others:
+            added = term if self.worst_case else np.square(term, dtype=np.float64)
+            if term.size <= total.size:
+                total += added  # in place: these arrays are as large as the step
             else:
-                total += np.square(term, out=square if term.shape == shape else None, dtype=np.float64)
-        if not self.worst_case:
-            np.sqrt(total, out=total)
-            for term in terms if self.squares_vanish else ():
-                np.maximum(total, term, out=total)
+                total = total + added
+        if self.worst_case:
+            return total
+        np.sqrt(total, out=total)
+        for term in terms if self.squares_vanish else ():
+            np.maximum(total, term, out=total)
         return total
 
     @property
@@ -80,10 +82,11 @@ class RoundingModel:
         The floor is the smallest normal number: frameworks flush what is below it to zero.
         """
         p = self.precision
-        magnitude = np.abs(value)
-        error = magnitude * (relative * p.accumulate)
+        error = np.asarray(np.abs(value))
+        magnitude = error.copy() if p.narrow else error
+        error *= relative * p.accumulate
         error += absolute * p.accumulate + p.smallest / self.multiple
-        return np.asarray(error + self.stored(magnitude) if p.narrow else error)
+        return error + self.stored(magnitude) if p.narrow else error
 
     def summation(
         self, n: int, total: NDArray[Any], squares: NDArray[Any], magnitudes: NDArray[Any] | None, products: bool

@@ -8,13 +8,17 @@ would silently drop the deviations.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from conformance.blocks import Block, blocks, is_large, meeting
 from conformance.elementwise import UFUNCS, Elementwise
+from conformance.rules import BINARY, Parts, all_finite, certain, float64, followed
+from conformance.squares import MANY, Product, Squared, of_squares, scaled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,36 +32,64 @@ _FIRM = 2.0**-6  # tolerances of weights below which a softmax needs no second l
 class RoundedArray(NDArrayOperatorsMixin):
     """Float64 `value` with the `deviation` of its rounding error (None: exact), both of one shape."""
 
-    __slots__ = ("deviation", "model", "relative", "value")
+    __slots__ = ("_deviation", "_value", "model", "pending", "relative", "shape")
 
     def __init__(self, value: NDArray[Any], deviation: NDArray[Any] | None, model: RoundingModel) -> None:
-        self.value = value = np.asarray(value)
-        self.model = model
-        self.relative: float | None = None  # where every deviation is this many times its value
+        value = np.asarray(value)
         if deviation is not None:
-            deviation = np.broadcast_to(deviation, value.shape).astype(model.dtype, copy=False)
             with np.errstate(over="ignore", invalid="ignore"):
-                finite = bool(np.isfinite(value.sum()))  # a cheap first look: few arrays hold infinities
-            if not finite:
-                deviation = np.where(np.isfinite(value), deviation, 0)
-            if np.isnan(deviation.sum()):
-                deviation = np.where(np.isnan(deviation), np.inf, deviation)
-        self.deviation = deviation
+                deviation = np.broadcast_to(deviation, value.shape).astype(model.dtype, copy=False)
+                deviation = certain(value, deviation)
+        self._value, self._deviation = value, deviation
+        self.pending: _Pending | None = None
+        self.model, self.shape = model, value.shape
+        self.relative: float | None = None  # where every deviation is this many times its value
+
+    @classmethod
+    def made(cls, value: NDArray[Any], deviation: NDArray[Any] | None, model: RoundingModel) -> RoundedArray:
+        """An array whose deviations have been looked through before."""
+        made = cls.__new__(cls)
+        made._value, made._deviation, made.pending = value, deviation, None
+        made.model, made.shape, made.relative = model, value.shape, None
+        return made
+
+    @classmethod
+    def _to_be(cls, pending: _Pending, model: RoundingModel) -> RoundedArray:
+        """An array that is computed when it is looked at, or in blocks by the operation that reads it."""
+        made = cls.__new__(cls)
+        made.pending, made.model, made.shape, made.relative = pending, model, pending.shape, None
+        return made
+
+    def settle(self) -> RoundedArray:
+        """Itself, with its values computed where they were still to be."""
+        if self.pending is not None:
+            self._value, self._deviation = self.pending.computed(self.model)
+            self.pending = None
+        return self
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the values."""
-        return self.value.shape
+    def value(self) -> NDArray[Any]:
+        """The values."""
+        if self.pending is not None:
+            self.settle()
+        return self._value
+
+    @property
+    def deviation(self) -> NDArray[Any] | None:
+        """The deviations of the values, or None where they are exact."""
+        if self.pending is not None:
+            self.settle()
+        return self._deviation
 
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return self.value.ndim
+        return len(self.shape)
 
     @property
     def size(self) -> int:
         """The number of elements."""
-        return self.value.size
+        return math.prod(self.shape)
 
     @property
     def tolerance(self) -> NDArray[Any]:
@@ -70,10 +102,12 @@ class RoundedArray(NDArrayOperatorsMixin):
         return f"RoundedArray({self.value!r}, tolerance={self.tolerance!r})"
 
     def __len__(self) -> int:
-        return len(self.value)
+        if not self.shape:
+            raise TypeError("len() of a RoundedArray without axes")
+        return int(self.shape[0])
 
     def __getitem__(self, index: Any) -> RoundedArray:
-        return self._same(lambda a: a[index])
+        return self.moved(lambda a: a[index])
 
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
         raise TypeError("a RoundedArray does not turn into an ndarray: its deviations would be lost (use .value)")
@@ -87,25 +121,22 @@ class RoundedArray(NDArrayOperatorsMixin):
     __int__ = __complex__ = __index__ = __iter__ = __float__
     __hash__ = None  # type: ignore[assignment]  # values that rounding may change are no keys
 
-    def _same(self, structural: Callable[[NDArray[Any]], NDArray[Any]]) -> RoundedArray:
-        moved = None if self.deviation is None else structural(self.deviation)
-        result = RoundedArray(structural(self.value), moved, self.model)
+    def moved(self, structural: Callable[[NDArray[Any]], NDArray[Any]]) -> RoundedArray:
+        """The array with its values elsewhere, and their deviations with them."""
+        moved = None if self.deviation is None else np.asarray(structural(self.deviation))
+        result = RoundedArray.made(np.asarray(structural(self.value)), moved, self.model)
         result.relative = self.relative
         return result
 
     def apply(self, f: Elementwise) -> RoundedArray:
         """The elementwise function `f`: the deviation is followed along a secant of `f`, not its slope."""
         with np.errstate(all="ignore"):
-            value = f.function(self.value)
-            exact = f.relative == 0 and f.absolute == 0
-            error = None if exact else self.model.rounding(value, f.relative, f.absolute)
-            if self.deviation is None:
-                return RoundedArray(value, error, self.model)
-            step = self.deviation.astype(np.float64) * self.model.multiple
-            spread = np.asarray(np.abs(f.function(self.value + step) - value))
-            np.maximum(spread, np.abs(f.function(np.maximum(self.value - step, f.low)) - value), out=spread)
-            spread /= self.model.multiple
-            return RoundedArray(value, spread if error is None else self.model.join([spread, error]), self.model)
+            return by_element(lambda a: followed(f, a, self.model), self, cheap=f.cheap, rounds=f.relative > 0)
+
+    def bilinear(self, product: Product, a: Any, b: Any, terms: int) -> RoundedArray:
+        """What `product` makes of `a` and `b`, of which this array is one: sums of `terms` products each."""
+        with np.errstate(all="ignore"):
+            return _bilinear(a, b, product, terms)
 
     def softmax_at_worst(self, result: RoundedArray, axis: int) -> RoundedArray:
         """`result`, the softmax of this array, with deviations no larger than the worst corner allows.
@@ -141,22 +172,28 @@ class RoundedArray(NDArrayOperatorsMixin):
             return self.apply(UFUNCS[ufunc])
         if ufunc is np.negative:
             return RoundedArray(-self.value, self.deviation, self.model)
-        rule = _BINARY.get(ufunc)
+        if ufunc is np.matmul:
+            with np.errstate(all="ignore"):
+                return _matmul(*operands)
+        rule = BINARY.get(ufunc)
         if rule is None:
             raise TypeError(f"numpy.{ufunc.__name__} has no rounding rule")
-        a, b = (_rounded(x, self.model) for x in operands)
+        a, b = (rounded(x, self.model) for x in operands)
         with np.errstate(all="ignore"):
-            return rule(a, b)
+            rounds = ufunc not in (np.maximum, np.minimum)
+            return by_element(lambda x, y: rule(x, y, self.model), a, b, rounds=rounds)
 
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        rule = _FUNCTIONS.get(function)
+        from conformance.functions import FUNCTIONS  # they make arrays of this type
+
+        rule = FUNCTIONS.get(function)
         if rule is None:
             raise TypeError(f"numpy.{getattr(function, '__name__', function)} has no rounding rule")
         with np.errstate(all="ignore"):
             return rule(*args, **kwargs)
 
 
-def _rounded(x: Any, model: RoundingModel) -> RoundedArray:
+def rounded(x: Any, model: RoundingModel) -> RoundedArray:
     """An operand: arrays are exact, a constant carries its own rounding to the format."""
     if isinstance(x, RoundedArray):
         return x
@@ -166,56 +203,93 @@ def _rounded(x: Any, model: RoundingModel) -> RoundedArray:
     return RoundedArray(value, None, model)
 
 
-def _array(x: Any, model: RoundingModel) -> RoundedArray:
+def array_of(x: Any, model: RoundingModel) -> RoundedArray:
     """An operand that is an array, whatever its size: exact unless it carries deviations."""
     return x if isinstance(x, RoundedArray) else RoundedArray(np.asarray(x, np.float64), None, model)
 
 
-def _terms(*pairs: tuple[NDArray[Any], NDArray[Any] | None]) -> list[NDArray[Any]]:
-    return [np.abs(factor) * deviation for factor, deviation in pairs if deviation is not None]
+@dataclass(eq=False, slots=True)
+class _Pending:
+    """An elementwise operation on large arrays that is still to be done.
+
+    What reads its result does it in blocks, so that no memory is written for what is only on the way. Where a second
+    operation reads it, or where two lie behind one another already, it is computed first, lest it be done many times.
+    """
+
+    rule: Callable[..., Parts]
+    operands: tuple[RoundedArray, ...]
+    shape: tuple[int, ...]
+    cheap: bool
+    rounds: bool
+    deep: bool
+    read: bool = False
+
+    def block(self, block: Block, *, hasty: bool) -> Parts:
+        """Values and float64 deviations of a block; `hasty` leaves it to whoever uses them to look whether all of that
+        is finite, and to ask again where it is not. Arithmetic hands on what is not."""
+        return self.rule(*(part_of(x, block, self.shape, hasty=hasty) for x in self.operands))
+
+    def computed(self, model: RoundingModel) -> Parts:
+        """All values and deviations."""
+        whole = np.empty(self.shape)
+        deviations: NDArray[Any] | None = None
+        with np.errstate(all="ignore"):
+            for block in blocks(self.shape):
+                value, deviation = self.block(block, hasty=True)
+                if not all_finite(value, deviation, self.rounds):
+                    value, deviation = self.block(block, hasty=False)
+                    deviation = None if deviation is None else certain(value, deviation)
+                whole[block] = value
+                if deviation is not None:
+                    if deviations is None:
+                        deviations = np.empty(self.shape, model.dtype)
+                    deviations[block] = deviation
+        return whole, deviations
 
 
-def _sum_of_two(value: NDArray[Any], a: RoundedArray, b: RoundedArray) -> RoundedArray:
-    one = np.ones(())
-    terms = _terms((one, a.deviation), (one, b.deviation))
-    return RoundedArray(value, a.model.join([a.model.rounding(value), *terms]), a.model)
+def part_of(x: RoundedArray, block: Block, shape: tuple[int, ...], *, hasty: bool) -> Parts:
+    """What of an operand meets a block of an array of `shape`."""
+    if x.shape != shape:
+        block = meeting(block, x.shape, len(shape))
+    if x.pending is not None:
+        value, deviation = x.pending.block(block, hasty=hasty)
+        return value, deviation if deviation is None or hasty else certain(value, deviation)
+    return x._value[block], None if x._deviation is None else float64(x._deviation[block])
 
 
-def _multiply(a: RoundedArray, b: RoundedArray) -> RoundedArray:
-    value = a.value * b.value
-    terms = _terms((a.value, b.deviation), (b.value, a.deviation))
-    if a.deviation is not None and b.deviation is not None:
-        terms.append(a.deviation * b.deviation.astype(np.float64) * a.model.multiple)  # second order
-    return RoundedArray(value, a.model.join([a.model.rounding(value), *terms]), a.model)
-
-
-def _divide(a: RoundedArray, b: RoundedArray) -> RoundedArray:
-    value = a.value / b.value
-    terms = [a.model.rounding(value)]
-    nearest = np.abs(b.value)
-    if b.deviation is not None:
-        nearest = np.maximum(nearest - b.deviation.astype(np.float64) * b.model.multiple, 0)
-        far = np.abs(a.value) / nearest - np.abs(value)  # the secant on the steeper side
-        terms.append(np.where(a.value == 0, 0, far) / b.model.multiple)
-    if a.deviation is not None:
-        terms.append(a.deviation / nearest)
-    return RoundedArray(value, a.model.join(terms), a.model)
-
-
-def _extremum(choose: np.ufunc) -> Callable[[RoundedArray, RoundedArray], RoundedArray]:
-    def rule(a: RoundedArray, b: RoundedArray) -> RoundedArray:
-        value = choose(a.value, b.value)
-        zero = np.zeros(())
-        wider = np.maximum(zero if a.deviation is None else a.deviation, zero if b.deviation is None else b.deviation)
-        return RoundedArray(value, wider, a.model)
-
-    return rule
+def by_element(
+    rule: Callable[..., Parts], *operands: RoundedArray, cheap: bool = True, rounds: bool = True
+) -> RoundedArray:
+    """`rule` of the operands' values and float64 deviations, element by element: of a large array when it is read."""
+    first = operands[0]
+    model, shape = first.model, first.shape
+    for x in operands[1:]:
+        if x.shape != shape and x.shape:
+            shape = np.broadcast_shapes(*(x.shape for x in operands))
+            break
+    if not is_large(shape):
+        value, deviation = rule(*((x.value, float64(x.deviation)) for x in operands))
+        value = np.asarray(value)
+        if deviation is not None:
+            deviation = np.asarray(deviation)
+            if not all_finite(value, deviation, rounds):
+                deviation = certain(value, deviation)
+            deviation = deviation.astype(model.dtype, copy=False)
+        return RoundedArray.made(value, deviation, model)
+    for x in operands:
+        if x.pending is not None:
+            if x.pending.deep or x.pending.read or x.shape != shape:
+                x.settle()
+            else:
+                x.pending.read = True
+    deep = any(x.pending is not None for x in operands)
+    return RoundedArray._to_be(_Pending(rule, operands, shape, cheap, rounds, deep), model)
 
 
 def _bilinear(a: Any, b: Any, product: Callable[[Any, Any], NDArray[Any]], n: int) -> RoundedArray:
     """A sum of `n` products: matmul, einsum."""
     model: RoundingModel = (a if isinstance(a, RoundedArray) else b).model
-    a, b = _array(a, model), _array(b, model)
+    a, b = array_of(a, model), array_of(b, model)
     value = np.asarray(product(a.value, b.value))
     if model.worst_case:
         size_a, size_b = np.abs(a.value), np.abs(b.value)
@@ -228,37 +302,52 @@ def _bilinear(a: Any, b: Any, product: Callable[[Any, Any], NDArray[Any]], n: in
                 a.deviation.astype(np.float64), size_b + (0 if b.deviation is None else b.deviation)
             )
         return RoundedArray(value, total, model)
-    square_a, square_b = np.square(a.value), np.square(b.value)
-    squares = product(square_a, square_b)
-    variance = model.summation(n, value, squares, None, products=True)
-    if a.deviation is None and b.deviation is None:
-        return RoundedArray(value, variance, model)
-    summed = variance.copy() if model.squares_vanish else None
-    np.square(variance, out=variance)
+    square_a, square_b = Squared([a.value]), Squared([b.value])
+    narrow = model.dtype is np.float32 and max(a.size, b.size) * n >= MANY
+    squares, scale = of_squares(product, square_a, square_b, narrow)
     # Deviations that are the same multiple of every value need no products of their own.
     second = model.multiple**2
+    others: list[tuple[NDArray[Any], float]] = []
+    own = 0.0
     if b.relative is not None:
-        variance += squares * b.relative**2
+        own += b.relative**2
     elif b.deviation is not None:
-        square_sb = np.square(b.deviation, dtype=np.float64)
-        variance += product(square_a, square_sb)
+        others.append(of_squares(product, square_a, Squared([b.deviation]), narrow))
     if a.relative is not None and (b.relative is not None or b.deviation is None):
-        variance += squares * (a.relative**2 * (1 + second * (b.relative or 0.0) ** 2))
+        own += a.relative**2 * (1 + second * (b.relative or 0.0) ** 2)
     elif a.deviation is not None:
+        further = 1.0
         if b.relative is not None:
-            square_b *= 1 + second * b.relative**2
+            further += second * b.relative**2
         elif b.deviation is not None:
-            square_b += second * square_sb
-        variance += product(np.square(a.deviation, dtype=np.float64), square_b)
-    np.sqrt(variance, out=variance)
-    return RoundedArray(value, variance if summed is None else np.maximum(variance, summed), model)
+            square_b = Squared([b.value, b.deviation.astype(np.float64) * model.multiple])
+        sums, factor = of_squares(product, Squared([a.deviation]), square_b, narrow)
+        others.append((sums, factor * further))
+    exact = a.deviation is None and b.deviation is None
+
+    def rule(value: Parts, squares: Parts, *sums: Parts) -> Parts:
+        terms = scaled(squares[0], scale)
+        summed = model.summation(n, value[0], terms, None, products=True)
+        if exact:
+            return value[0], summed
+        variance = np.asarray(np.square(summed))
+        if own:
+            variance += terms * own
+        for (more, _), (_, factor) in zip(sums, others, strict=True):
+            variance += scaled(more, factor)
+        np.sqrt(variance, out=variance)
+        return value[0], np.maximum(variance, summed) if model.squares_vanish else variance
+
+    made = (RoundedArray.made(x, None, model) for x in (value, squares, *(sums for sums, _ in others)))
+    return by_element(rule, *made)
 
 
 def _matmul(a: Any, b: Any) -> RoundedArray:
     return _bilinear(a, b, np.matmul, a.shape[-1])
 
 
-def _einsum(subscripts: str, a: Any, b: Any) -> RoundedArray:
+def einsum(subscripts: str, a: Any, b: Any) -> RoundedArray:
+    """np.einsum of two arrays. Raises TypeError where the subscripts do not say the axes of the result."""
     if "->" not in subscripts:
         raise TypeError(f"numpy.einsum needs the axes of the result: {subscripts}->...")
     left, output = subscripts.split("->")
@@ -267,120 +356,3 @@ def _einsum(subscripts: str, a: Any, b: Any) -> RoundedArray:
         sizes.update(zip(names, operand.shape, strict=True))
     n = math.prod(size for axis, size in sizes.items() if axis not in output)
     return _bilinear(a, b, lambda x, y: np.einsum(subscripts, x, y, optimize=True), n)
-
-
-_BINARY: dict[np.ufunc, Callable[[RoundedArray, RoundedArray], RoundedArray]] = {
-    np.add: lambda a, b: _sum_of_two(a.value + b.value, a, b),
-    np.subtract: lambda a, b: _sum_of_two(a.value - b.value, a, b),
-    np.multiply: _multiply,
-    np.divide: _divide,
-    np.maximum: _extremum(np.maximum),
-    np.minimum: _extremum(np.minimum),
-    np.matmul: _matmul,
-}
-
-
-# -- functions ----------------------------------------------------------------------------------------------
-
-
-def _one(function: Any) -> Callable[..., RoundedArray]:
-    """A structural function of one array: the deviations move with the values."""
-    return lambda a, *args, **kwargs: a._same(lambda part: function(part, *args, **kwargs))
-
-
-def _many(function: Any) -> Callable[..., RoundedArray]:
-    """A structural function of a sequence of arrays."""
-
-    def rule(arrays: Sequence[Any], **kwargs: Any) -> RoundedArray:
-        model = next(a.model for a in arrays if isinstance(a, RoundedArray))
-        parts = [_array(a, model) for a in arrays]
-        value = function([p.value for p in parts], **kwargs)
-        if all(p.deviation is None for p in parts):
-            return RoundedArray(value, None, model)
-        zero = np.zeros((), model.dtype)
-        deviations = [np.broadcast_to(zero, p.shape) if p.deviation is None else p.deviation for p in parts]
-        return RoundedArray(value, function(deviations, **kwargs), model)
-
-    return rule
-
-
-def _where(mask: Any, a: Any, b: Any) -> RoundedArray:
-    if isinstance(mask, RoundedArray):
-        raise TypeError("numpy.where needs a given mask: one that was computed depends on rounding")
-    model = (a if isinstance(a, RoundedArray) else b).model
-    a, b = (_rounded(x, model) for x in (a, b))
-    zero = np.zeros(())
-    deviations = [zero if x.deviation is None else x.deviation for x in (a, b)]
-    return RoundedArray(np.where(mask, a.value, b.value), np.where(mask, *deviations), model)
-
-
-def _pad(a: RoundedArray, widths: Any, mode: str = "constant", constant_values: float = 0.0) -> RoundedArray:
-    if mode != "constant":
-        return a._same(lambda part: np.pad(part, widths, mode=mode))  # type: ignore[call-overload]
-    value = np.pad(a.value, widths, constant_values=constant_values)
-    return RoundedArray(value, None if a.deviation is None else np.pad(a.deviation, widths), a.model)
-
-
-def _sum(a: RoundedArray, axis: Any = None, keepdims: bool = False) -> RoundedArray:
-    value = np.sum(a.value, axis=axis, keepdims=keepdims)
-    n = a.size // max(1, value.size)
-    magnitudes = np.sum(np.abs(a.value), axis=axis, keepdims=keepdims) if a.model.worst_case else None
-    squares = np.sum(np.square(a.value), axis=axis, keepdims=keepdims)
-    terms = [np.asarray(a.model.summation(n, value, squares, magnitudes, products=False))]
-    if a.deviation is not None:
-        if a.model.worst_case:
-            terms.append(np.asarray(np.sum(a.deviation, axis=axis, keepdims=keepdims, dtype=np.float64)))
-        else:
-            terms.append(np.sqrt(np.sum(np.square(a.deviation, dtype=np.float64), axis=axis, keepdims=keepdims)))
-    return RoundedArray(np.asarray(value), a.model.join(terms), a.model)
-
-
-def _mean(a: RoundedArray, axis: Any = None, keepdims: bool = False) -> RoundedArray:
-    total = _sum(a, axis=axis, keepdims=keepdims)
-    return _divide(total, _rounded(a.size / max(1, total.size), a.model))
-
-
-def _largest(a: RoundedArray, axis: Any = None, keepdims: bool = False) -> RoundedArray:
-    value = np.max(a.value, axis=axis, keepdims=keepdims)
-    if a.deviation is None:
-        return RoundedArray(value, None, a.model)
-    step = a.deviation.astype(np.float64) * a.model.multiple
-    # Upward it can move by no less than its own uncertainty, downward by no more.
-    above = np.max(a.value + step, axis=axis, keepdims=keepdims) - value
-    return RoundedArray(value, above / a.model.multiple, a.model)
-
-
-_FUNCTIONS: dict[Any, Callable[..., Any]] = {
-    **{
-        f: _one(f)
-        for f in (
-            np.reshape,
-            np.transpose,
-            np.swapaxes,
-            np.moveaxis,
-            np.expand_dims,
-            np.squeeze,
-            np.broadcast_to,
-            np.flip,
-            np.roll,
-            np.take,
-            np.repeat,
-            np.tile,
-            np.ravel,
-            np.lib.stride_tricks.sliding_window_view,
-        )
-    },
-    np.concatenate: _many(np.concatenate),
-    np.stack: _many(np.stack),
-    np.where: _where,
-    np.pad: _pad,
-    np.sum: _sum,
-    np.mean: _mean,
-    np.max: _largest,
-    np.amax: _largest,
-    np.einsum: _einsum,
-    np.isneginf: lambda a: np.isneginf(a.value),  # minus infinity marks what is masked: no rounding makes it
-    np.shape: lambda a: a.shape,
-    np.ndim: lambda a: a.ndim,
-    np.size: lambda a: a.size,
-}

@@ -11,11 +11,16 @@ Its value may have a form after a colon, which says where frameworks cast; diagn
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from conformance.elementwise import cut_to_tf32, to_bfloat16, to_tf32
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from conformance.array import Array
     from conformance.elementwise import Elementwise
 
@@ -49,6 +54,16 @@ def result(x: Array, precision: str) -> Array:
 def product(a: Array, b: Array, precision: str) -> Array:
     """`a @ b`, in `precision`."""
     return result(operand(a, precision) @ operand(b, precision), precision)
+
+
+def bilinear(
+    compute: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]], a: Array, b: Array, terms: int, precision: str
+) -> Array:
+    """What `compute` makes of two arrays, in `precision`: each element is a sum of `terms` products of theirs."""
+    a, b = operand(a, precision), operand(b, precision)
+    rounded: Any = next((x for x in (a, b) if not isinstance(x, np.ndarray)), None)
+    made: Array = compute(a, b) if rounded is None else rounded.bilinear(compute, a, b, terms)
+    return result(made, precision)
 
 
 def with_bias(product: Array, bias: Array | None, precision: str) -> Array:

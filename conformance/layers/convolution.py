@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from conformance.correlation import correlation
 from conformance.errors import ConformanceError
 from conformance.layer import Layer
 from conformance.layers import arithmetic
@@ -123,16 +124,17 @@ def convolved(
     kernel = laid_out(kernel, conv_kernel_layout)
     if conv_flip == "convolution":
         kernel = np.flip(kernel, axis=tuple(range(axes)))
-    size, (per_group, out) = kernel.shape[:axes], kernel.shape[axes:]
-    seen = windows(padded, size, per_axis(strides, axes), per_axis(dilation, axes))
-    space = seen.shape[1 : 1 + axes]
-    rows = seen.shape[0] * math.prod(space)
-    seen = np.reshape(seen, (rows, groups, per_group * math.prod(size)))
-    # Channels go before the window's axes, and each group of input channels meets its own outputs.
-    kernel = np.reshape(np.moveaxis(kernel, -2, 0), (per_group * math.prod(size), groups, out // groups))
-    result = arithmetic.product(np.swapaxes(seen, 0, 1), np.swapaxes(kernel, 0, 1), arithmetic_precision)
-    result = np.swapaxes(result, 0, 1) if conv_groups == "contiguous" else np.moveaxis(result, 0, -1)
-    return np.reshape(result, (padded.shape[0], *space, out))
+    steps, apart = per_axis(strides, axes), per_axis(dilation, axes)
+    result = arithmetic.bilinear(
+        lambda x, k: correlation(x, k, steps, apart, groups),
+        padded,
+        kernel,
+        math.prod(kernel.shape[:-1]),
+        arithmetic_precision,
+    )  # batch *space groups out/groups
+    if conv_groups != "contiguous":
+        result = np.swapaxes(result, -1, -2)
+    return np.reshape(result, (*result.shape[:-2], kernel.shape[-1]))
 
 
 @linear_in(vectors=("bias",))

@@ -14,6 +14,7 @@ import numpy as np
 from conformance.layer import Layer, Scan
 from conformance.layers import arithmetic
 from conformance.layers.activation import activate
+from conformance.layers.lstm_walk import walked
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -241,6 +242,7 @@ lstm = Layer.define(
         over=("x",), carry={"hidden_before": ("output", "initial_hidden"), "cell_before": ("cell", "initial_cell")}
     ),
     initial=at_rest,
+    walk=walked,
 )
 
 LAYERS = {"lstm": lstm}
