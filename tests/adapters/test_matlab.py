@@ -22,6 +22,10 @@ RECORDED = [
     ("matlab-self-attention/square", "square-single.mat", "float32", (1, 16, 16)),
     ("matlab-attention-network", "recorded.mat", "float64", (1, 20, 4)),
     ("matlab-attention-network", "recorded-single.mat", "float32", (1, 20, 4)),
+    ("matlab-lstm", "recorded.mat", "float64", (1, 7, 3)),
+    ("matlab-lstm/square", "square-single.mat", "float32", (1, 6, 6)),
+    ("matlab-gru", "recorded.mat", "float64", (1, 7, 4)),
+    ("matlab-gru/before", "before-single.mat", "float32", (1, 7, 4)),
 ]
 
 

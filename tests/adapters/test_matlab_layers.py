@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 from scipy.io import savemat
 
+import conformance_fixtures
 from conformance.checking import check, check_model
 from conformance.errors import ConformanceError
 from conformance.exporting import export
@@ -428,6 +429,61 @@ def test_properties_of_a_layer_that_was_not_recorded(tmp_path):
     savemat(tmp_path / "r.mat", {"act": {"Type": "geluLayer", "Approximation": "tanh"}})
     [case] = check_model(tmp_path / "r.mat").cases
     assert (case.layer, case.message) == ("gelu", "its input was not recorded: save it as act.X")
+
+
+def fixture(name):
+    """What Octave recorded for a fixture, as arrays and text."""
+    file = open_mat(Path(conformance_fixtures.__file__).parent / name)
+    return {**file.arrays, **file.texts}
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("matlab-lstm/recorded.mat", "lstm"),
+        ("matlab-gru/recorded.mat", "gru"),
+        ("matlab-gru/before.mat", "gru"),
+        ("matlab-conv2d/recorded.mat", "conv2d"),
+        ("matlab-batch-norm/recorded.mat", "batch_norm"),
+    ],
+)
+def test_a_recording_says_its_layer_and_agrees_at_every_step(name, layer):
+    [case] = check_model(Path(conformance_fixtures.__file__).parent / name).cases
+    assert (case.layer, case.status) == (layer, "conforms")
+    steps = {s.name: s.status for s in case.steps}
+    assert set(steps.values()) == {"conforms"}
+    assert len(steps) == {"lstm": 7, "gru": 5, "conv2d": 3, "batch_norm": 2}[layer]
+
+
+def test_gates_in_another_order_are_found_at_the_first(tmp_path):
+    """As who takes the second block for the input gate computes."""
+    raw = fixture("matlab-lstm/recorded.mat")
+    n, x = raw["RecurrentWeights"].shape[1], raw["X"]
+    state, cell = np.zeros((n, 1)), np.zeros((n, 1))
+    made = {"input_gate": [], "forget_gate": [], "hidden": [], "cell": []}
+    for t in range(x.shape[1]):
+        rows = raw["InputWeights"] @ x[:, [t]] + raw["RecurrentWeights"] @ state + raw["Bias"]
+        f, i, g, o = np.split(rows, 4)
+        i, f, o = (1 / (1 + np.exp(-gate)) for gate in (i, f, o))
+        cell = f * cell + i * np.tanh(g)
+        state = o * np.tanh(cell)
+        for name, value in {"input_gate": i, "forget_gate": f, "hidden": state, "cell": cell}.items():
+            made[name].append(value)
+    kept = {n: raw[n] for n in ("X", "InputWeights", "RecurrentWeights", "Bias")}
+    joined = {name: np.hstack(values) for name, values in made.items()}
+    savemat(tmp_path / "r.mat", {**kept, **joined, "output": joined["hidden"]})
+    case = check(tmp_path / "r.mat", "lstm")
+    assert (case.status, case.culprit) == ("diverges", "input_gate")
+    assert ("lstm.gate-order", "f,i,g,o") in [(d.convention, d.value) for d in case.diagnosis]
+
+
+def test_a_filter_that_is_turned_around_is_found(tmp_path):
+    raw = fixture("matlab-conv2d/recorded.mat")
+    turned = raw | {"Weights": raw["Weights"][::-1, ::-1]}
+    savemat(tmp_path / "r.mat", turned)
+    case = check(tmp_path / "r.mat", "conv2d")
+    assert (case.status, case.culprit) == ("diverges", "convolved")
+    assert ("conv.flip", "convolution") in [(d.convention, d.value) for d in case.diagnosis]
 
 
 def test_version_73_says_the_same(loops, tmp_path):
