@@ -109,3 +109,19 @@ class WeightWriter(Protocol):
     def write_weights(self, path: Path, arrays: Mapping[str, NDArray[Any]], suffix: str) -> None:
         """Write `arrays` to `path`, in the format that `suffix` says: that of the name which the file will have."""
         ...
+
+
+@runtime_checkable
+class ModelWriter(Protocol):
+    """The part of an adapter that writes one layer as a model of its framework's own (`layer.onnx`)."""
+
+    def writes_model(self, path: Path) -> bool:
+        """Whether a file of this name is written so."""
+        ...
+
+    def write_model(self, path: Path, request: Request, shapes: Mapping[str, tuple[int | str, ...]]) -> None:
+        """Write a model of the subject that `request` names, with its weights; its inputs are those of the request.
+
+        `shapes` are those of the inputs: an axis with a name may have any size. Raises Unsupported where there is none.
+        """
+        ...

@@ -199,11 +199,13 @@ def _of_model(source: Path, settled: Settled) -> Iterator[Part]:
         if names:
             yield replace(part, path=path)
     left: dict[str, list[str]] = {}
-    for name, array in live.parameters().items():
+    held = live.parameters()
+    for name, array in held.items():
         if name not in taken and array.size > 1 and not any(name.startswith(f"{path}.") for path in seen):
             left.setdefault(name.rpartition(".")[0] or name, []).append(name)
     for path, of_it in left.items():
-        said = ", ".join(name.removeprefix(f"{path}.") for name in of_it)
+        shapes = {n: "x".join(map(str, held[n].shape)) for n in of_it}
+        said = ", ".join(f"{n.removeprefix(f'{path}.')} {shapes[n]}" if n != path else shapes[n] for n in of_it)
         yield Held(path, "", unsupported=f"{said}: of no layer of a known kind", arrays=tuple(of_it))
 
 
@@ -231,6 +233,9 @@ def _is(part: Any, pick: str) -> bool:
 def inputs_of(layer: Any, weights: Arrays, config: Mapping[str, Any], dtype: str) -> dict[str, NDArray[Any]]:
     """Seeded inputs of the layer's own sizes; indices are those of rows that its table has."""
     settled = sizes.of_weights(layer, weights, config)
+    held, named = sum(a.size for a in weights.values()), [n for n in settled.values() if isinstance(n, int)]
+    if max(named, default=0) > held + _SMALL:  # a number of groups that no such layer has
+        raise ConformanceError(f"its config makes {max(named)} channels of {held} weights")
     if list(layer.inputs) == ["indices"]:
         rows = next(iter(weights.values())).shape[0]
         return {"indices": (np.abs(sizes.drawn("indices", (2, 5))) * rows).astype(np.int64) % max(rows, 1)}

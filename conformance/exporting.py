@@ -116,17 +116,25 @@ def export(
     picks = [text for text in layers if "=" not in text]
     settled = _settled([text for text in layers if "=" in text], config or {})
     able = [] if to is None else targets(to)
-    write = _writer(output, able)
+    model = model_writer(output, able)
+    write = _writer(output, able) if model is None else None
     found = list(picked(source, parts_of(source, settled, picks), picks))
     target = started(able) if able else None
     rows: list[Row] = []
     described: list[Described] = []
     arrays: dict[str, NDArray[Any]] = {}
     prefixed = sum(isinstance(part, LayerWeights) or part.unsupported is None for part in found) > 1
+    if prefixed and model is not None:
+        raise ConformanceError(
+            f"{output}: a model of one layer is written, and {source} has several: give one with --layer, or write "
+            "the weights of all of them to a file that ends in .safetensors"
+        )
     for number, part in enumerate(found, 1):
         row, layer = _row(part, settled)
         if layer is not None and not row.reason:
             row, own, subject = _laid_out(row, layer, target)
+            if row.reason is None and model is not None:
+                row = _as_model(row, target, output, layer, subject)
             if row.reason is None:
                 names = {name: _named(layer.path if prefixed else "", name) for name in own}
                 if layer.origin is not None and layer.origin.layout == to and not picks:
@@ -136,10 +144,10 @@ def export(
         rows.append(row)
         if progress is not None:
             progress(row.path, number, len(found))
-    if described:
+    if described and write is not None:
         with replacing(output) as beside:
             write(beside, to or CANONICAL, described, arrays)
-    elif not any(row.source is not None and row.source.failed for row in rows):
+    elif not described and not any(p is not None and p.failed for row in rows for p in (row.source, row.target)):
         raise ConformanceError(f"{source}: nothing in it can be converted: {_reasons(rows)}")
     return Export(str(source), str(output), to or CANONICAL, tuple(rows), len(arrays))
 
@@ -163,7 +171,7 @@ def _writer(output: Path, able: Sequence[Adapter]) -> Callable[[Path, str, Seque
             return lambda path, layout, described, arrays: writer.write_weights(path, arrays, output.suffix.lower())
     raise ConformanceError(
         f"{output}: a file of this name is not written here; give one that ends in .safetensors, "
-        "or in .pt with --to torch, or in .mat with --to matlab"
+        "or in .pt with --to torch, .mat with --to matlab, .onnx with --to onnx, .keras with --to keras"
     )
 
 
@@ -298,6 +306,16 @@ def _held_by(target: Any, row: Row, layer: LayerWeights, proven: LayerWeights) -
     if failed is None:
         return replace(row, reason=why or f"{target.layout_name} has no layer that holds these weights"), {}, ""
     return replace(row, target=failed, reason=f"{failed.subject} does not compute the same with these weights"), {}, ""
+
+
+def _as_model(row: Row, writer: Any, output: Path, layer: LayerWeights, subject: str) -> Row:
+    """The row with the proof of the model that was written."""
+    try:
+        proof = _proof(output.name, written(writer, output, layer, subject))
+    except Unsupported as error:
+        return replace(row, reason=str(error))
+    reason = "the model that was written does not compute the same with these weights" if proof.failed else None
+    return replace(row, target=proof, reason=reason)
 
 
 def _as_it_was(target: Any, request: Request, layer: LayerWeights, own: Arrays) -> Arrays:

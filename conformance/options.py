@@ -174,7 +174,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         type=Path,
         required=True,
-        help="the file to write: .safetensors; .pt with --to torch, .mat with --to matlab",
+        help="the file to write: .safetensors; .pt with --to torch, .mat with --to matlab; "
+        "of one layer, .onnx with --to onnx, .keras with --to keras",
     )
 
     init = _command(

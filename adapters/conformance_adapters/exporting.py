@@ -7,22 +7,27 @@ back. No framework is imported here before its adapter is started.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from conformance.errors import ConformanceError
+from conformance.errors import ConformanceError, Unsupported
 from conformance_adapters.subject import FrameworkAdapter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from onnx import ModelProto
 
     from conformance.conversion import Held, Settled
     from conformance.trace import Request
     from conformance_adapters.keras_layers import KerasAdapter
+    from conformance_adapters.keras_subject import KerasSubject
+    from conformance_adapters.onnx_subject import OnnxSubject
 
 Arrays = Mapping[str, "NDArray[Any]"]
+Shapes = Mapping[str, tuple[int | str, ...]]
 
 
 class Exporting(FrameworkAdapter):
@@ -132,6 +137,31 @@ class KerasExporting(Exporting):
 
         return weights_in(path, settled, cast("KerasAdapter", self))
 
+    def writes_model(self, path: Path) -> bool:
+        """A model in Keras's own file."""
+        return path.suffix.lower() == ".keras"
+
+    def write_model(self, path: Path, request: Request, shapes: Shapes) -> None:
+        """A functional model of the layer."""
+        import keras
+
+        subject = cast("KerasSubject", self.build(request))
+        if subject.instance is None:
+            raise Unsupported(f"{request.subject} is no layer that a model could have")
+        inputs = {n: _symbolic(n, array, shapes[n], request.dtype) for n, array in request.inputs.items()}
+        subject.given = dict(inputs)
+        keras.Model(list(inputs.values()), subject(), name=request.layer).save(path)
+
+
+def _symbolic(name: str, array: NDArray[Any], shape: tuple[int | str, ...], dtype: str) -> Any:
+    """An input of a model of Keras's."""
+    import keras
+
+    free = [None if isinstance(size, str) else size for size in shape]
+    return keras.Input(
+        batch_shape=(None, *free[1:]), dtype=dtype if array.dtype.kind == "f" else str(array.dtype), name=name
+    )
+
 
 class FlaxExporting(Exporting):
     """Flax's parameters, by their path."""
@@ -174,6 +204,44 @@ class OnnxExporting(Exporting):
                 initializer.CopyFrom(numpy_helper.from_array(array, initializer.name))
         weights: dict[str, NDArray[Any]] = subject.weights()
         return weights
+
+    def writes_model(self, path: Path) -> bool:
+        """A model of ONNX's."""
+        return path.suffix.lower() == ".onnx"
+
+    def write_model(self, path: Path, request: Request, shapes: Shapes) -> None:
+        """The operator's graph. An axis may have any size where the graph of other sizes has the same nodes."""
+        from onnx import shape_inference
+
+        subject = cast("OnnxSubject", self.build(request))
+        model = subject.plain
+        other = {n: _resized(array, shapes[n]) for n, array in request.inputs.items()}
+        if _without_sizes(model) == _without_sizes(
+            cast("OnnxSubject", self.build(replace(request, inputs=other))).plain
+        ):
+            for value in model.graph.input:
+                for dimension, size in zip(value.type.tensor_type.shape.dim, shapes[value.name], strict=True):
+                    if isinstance(size, str):
+                        dimension.dim_param = size
+            del model.graph.value_info[:]
+        model = shape_inference.infer_shapes(model)  # which gives the output its type
+        path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _resized(array: NDArray[Any], shape: tuple[int | str, ...]) -> NDArray[Any]:
+    """An input of the same dtype in which every axis that may have any size has two more."""
+    return np.zeros(
+        [s + 2 if isinstance(free, str) else s for s, free in zip(array.shape, shape, strict=True)], array.dtype
+    )
+
+
+def _without_sizes(model: ModelProto) -> bytes:
+    """What is in a model's graph besides the shapes of its inputs, outputs and values."""
+    held = type(model)()
+    held.CopyFrom(model)
+    for values in (held.graph.input, held.graph.output, held.graph.value_info):
+        del values[:]
+    return held.SerializeToString(deterministic=True)
 
 
 class MatlabExporting:

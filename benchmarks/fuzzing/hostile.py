@@ -172,7 +172,7 @@ def _hdf5(valid: Mapping[str, bytes], folder: Path) -> Files:
 
     for content in valid.values():
         for change in hdf5.CHANGES:
-            for seed in range(12):
+            for seed in range(12 // len(valid)):
                 made = _changed(content, change, Random(seed))
                 if made is not None:
                     yield f"{change.__name__.strip('_')} {seed}", mutations.trusted(made)
