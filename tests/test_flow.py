@@ -240,3 +240,24 @@ def test_a_run_changes_nothing_of_what_it_was_given():
         list(flow.run(SINGLE))
         list(flow.isolated(SINGLE, {}))
     assert np.array_equal(inputs["x"], before)
+
+
+def test_an_input_that_is_called_as_a_step_is_read_by_that_step_and_the_step_by_those_after_it():
+    query, value = ones(1, 2, 3), 2 * ones(1, 4, 3)
+    flow = bind("additive_attention", {"query": query, "value": value}, {"query_kernel": 5 * np.eye(3)})
+    made = {step.name: np.asarray(v) for step, v in flow.run(None)}
+    assert (made["query"] == 5).all()
+    assert (made["key"] == 2).all()  # what is not given is what stands in for it
+    assert (made["scores"] == 3 * np.tanh(7)).all()
+    other = {step.name: np.asarray(v) for step, v in flow.on({"query": -query, "value": value / 2}).run(None)}
+    assert (other["query"] == -5).all()
+    assert (other["key"] == 1).all()
+
+
+def test_a_layer_without_arrays_has_the_rounding_of_the_format_it_is_run_in():
+    flow = bind("alibi", {}, config={"heads": 4, "query": 2, "key": 3})
+    for name in ("float32", "float64"):
+        model = RoundingModel(precision(name))
+        tolerances = {step.name: v.tolerance for step, v in flow.run(model)}
+        assert (tolerances["slopes"] > 0).all()
+        assert tolerances["slopes"].max() < 100 * model.precision.accumulate

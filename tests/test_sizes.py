@@ -78,3 +78,18 @@ def test_rows_of_a_norm_have_small_and_usual_deviations() -> None:
     deviations = made.std(-1).ravel()
     assert deviations.min() < 0.02
     assert deviations.max() > 0.5
+
+
+def test_positions_are_counted_and_what_has_no_inputs_is_given_none() -> None:
+    made = sizes.generated(get_layer("sinusoidal_position"), {}, {"dim": 4}, SINGLE)
+    assert made["positions"].tolist() == list(range(13))
+    assert sizes.generated(get_layer("alibi"), {}, {}, SINGLE) == {}
+
+
+def test_what_is_not_projected_is_as_wide_as_what_it_is_added_to() -> None:
+    made = sizes.generated(get_layer("additive_attention"), {"dim": 6}, {}, SINGLE)
+    assert {n: a.shape[-1] for n, a in made.items()} == {"query": 6, "value": 6}
+    wide = sizes.generated(
+        get_layer("additive_attention"), {"dim": 6, "query_channel": 5, "key_channel": 9}, {}, SINGLE
+    )
+    assert {n: a.shape[-1] for n, a in wide.items()} == {"query": 5, "value": 9}

@@ -102,6 +102,13 @@ def test_a_finite_fill_stands_for_minus_infinity(fill):
     assert np.array_equal(np.isneginf(found.array), np.isneginf(MASKED))
 
 
+@pytest.mark.parametrize(("fill", "stands"), [(-65504, True), (-65440, True), (-3e4, False), (-1e4, False)])
+def test_in_float16_the_least_number_stands_for_minus_infinity(fill, stands):
+    wanted = RoundedArray(MASKED, np.full(MASKED.shape, 1e-6), RoundingModel(precision("float16")))
+    found = tape(np.where(np.isneginf(MASKED), fill, MASKED)).find(wanted)
+    assert (found is not None and found.flags == ("finite-mask-fill",)) == stands
+
+
 def test_minus_infinity_needs_no_remark():
     assert tape(MASKED).find(expected(MASKED)).flags == ()
 

@@ -66,21 +66,25 @@ class AdditiveAttention(KerasSubject):
         return self.read(self.instance)
 
     def prepare(self) -> None:
-        """The two masks, as tensors."""
+        """The two masks, as tensors, and whether it is causal besides."""
+        if _VALUE_MASK in self.given:
+            return
         mask = self.request.inputs.get("mask")
-        found = None if mask is None else apart(mask, *_lengths(self.request))
-        if found is not None and _VALUE_MASK not in self.given:
-            masks = dict(zip((_QUERY_MASK, _VALUE_MASK), found, strict=False))
-            self.given |= {n: None if m is None else self.tensor(m) for n, m in masks.items()}
-        self.causal = found is not None and found[2]
+        queries, values, self.causal = (mask is not None and apart(mask, *_lengths(self.request))) or (
+            None,
+            None,
+            False,
+        )
+        for name, found in ((_QUERY_MASK, queries), (_VALUE_MASK, values)):
+            self.given[name] = None if found is None else self.tensor(found)
 
     def __call__(self) -> Any:
         """The context, `batch query vdim`."""
         self.prepare()
-        masks = [self.given.get(n) for n in (_QUERY_MASK, _VALUE_MASK)]
+        queries, values = self.given[_QUERY_MASK], self.given[_VALUE_MASK]
         return self.instance(
             [self.given[n] for n in self.named()],
-            mask=None if masks == [None, None] else masks,
+            mask=None if queries is None and values is None else [queries, values],
             use_causal_mask=self.causal,
             training=False,
         )
