@@ -198,6 +198,12 @@ class KerasOnTensorFlow(KerasAdapter):
         """As a graph, or compiled by XLA."""
         return run_traced(subject, mode)
 
+    def untraceable(self) -> tuple[type[Exception], ...]:
+        """What the kernels refuse that XLA compiles, such as groups along three axes."""
+        from tensorflow import errors
+
+        return (errors.InvalidArgumentError, errors.UnimplementedError)
+
     def watch(self, function: Callable[[], Any], decomposed: bool, loops: bool = False) -> tuple[Any, Sequence[Entry]]:
         """Run the function as a graph of which every tensor is fetched, in which a loop would be one operation."""
         from conformance_adapters.keras_recurrent import unrolled
