@@ -9,7 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 
 CONFIG = "<config>"
@@ -55,7 +55,7 @@ class Convention:
         """The name of the config entry that may ask for one of the choices."""
         return self.entry or self.id.rpartition(".")[2].replace("-", "_")
 
-    @property
+    @cached_property
     def keyword(self) -> str:
         """The name of the oracle's keyword for it."""
         return self.id.replace(".", "_").replace("-", "_")
@@ -119,7 +119,12 @@ def _by_layer(said: str | dict[str, str]) -> dict[str, str]:
 
 def by_keyword(keyword: str) -> Convention | None:
     """The convention behind an oracle keyword."""
-    return next((c for c in conventions().values() if c.keyword == keyword), None)
+    return _by_keyword().get(keyword)
+
+
+@cache
+def _by_keyword() -> Mapping[str, Convention]:
+    return {c.keyword: c for c in conventions().values()}
 
 
 def of_layer(layer: str) -> list[Convention]:

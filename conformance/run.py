@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass, replace
@@ -267,7 +268,7 @@ def _completed(workers: Executor, units: list[_Unit], dismissing: bool) -> Itera
     `dismissing` ends the process of an adapter whose work is done; a caller's own workers are the caller's to end.
     """
     futures = {workers.submit(work, u.adapter, u.request): u for u in units}
-    left = {u.adapter: sum(v.adapter == u.adapter for v in units) for u in units}
+    left = Counter(u.adapter for u in units)
     for future in as_completed(list(futures)):
         unit = futures.pop(future)
         yield unit, future
