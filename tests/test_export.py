@@ -178,6 +178,28 @@ def test_a_safetensors_file_of_pytorch_is_a_state_dict(tmp_path):
     assert np.array_equal(held, module.weight.detach().permute(2, 3, 1, 0).numpy())
 
 
+@pytest.mark.parametrize(
+    ("path", "layer"),
+    [
+        ("model.layers.0.self_attn.q_proj", "linear"),
+        ("model.layers.0.mlp.down_proj", "linear"),
+        ("lm_head", "linear"),
+        ("blocks.0.attn.qkv", "linear"),
+        ("model.embed_tokens", "embedding"),
+        ("transformer.wte", "embedding"),
+        ("embeddings.position_embeddings", "embedding"),
+        ("tok_emb", "embedding"),
+    ],
+)
+def test_a_matrix_alone_is_told_by_its_name(tmp_path, path, layer):
+    weight = torch.randn(5, 4)
+    torch.save({f"{path}.weight": weight}, tmp_path / "model.pt")
+    done = export(tmp_path / "model.pt", tmp_path / "out.safetensors")
+    assert [(row.path, row.layer) for row in done.rows] == [(path, layer)]
+    [held] = load_file(tmp_path / "out.safetensors").values()
+    assert np.array_equal(held, weight.numpy() if layer == "embedding" else weight.numpy().T)
+
+
 def test_the_same_weights_have_the_same_bytes(tmp_path):
     source, _ = saved("lstm", tmp_path)
     for name in "ab":

@@ -131,7 +131,7 @@ def test_a_name_ending_in_weights_h5_may_be_the_older_format(tmp_path):
 
 
 def of_one(**options):
-    """The config of a model of one layer, as Keras 2 wrote it: where inputs come from is like a function of old files."""
+    """The config of a model of one layer, as Keras 2 wrote it: where inputs come from looks like code of old files."""
     called = [[["input", 0, 0, {"value": ["input", 0, 0]}]]]
     made = {"class_name": "Dense", "config": {"name": "d", "trainable": True, "units": 2, **options}, "name": "d"}
     return {"class_name": "Functional", "config": {"name": "m", "layers": [{**made, "inbound_nodes": called}]}}
@@ -187,3 +187,26 @@ def test_a_truncated_file_is_one_sentence(models, tmp_path, part):
     with pytest.raises(ConformanceError, match=r"cut\.h5: is truncated or corrupt"):
         export(tmp_path / "cut.h5", tmp_path / "out.safetensors")
     assert [p.name for p in tmp_path.iterdir()] == ["cut.h5"]
+
+
+def test_the_two_directions_are_two_layers(tmp_path):
+    """The config of Keras 2 has the layer once, and by its own name; weights alone do not have it at all."""
+    variables = {}
+    for way in ("forward", "backward"):
+        cell = f"both/{way}_lstm/lstm_cell"
+        variables |= {f"{cell}/kernel": drawn(3, 8), f"{cell}/recurrent_kernel": drawn(2, 8), f"{cell}/bias": drawn(8)}
+    inner = {"class_name": "LSTM", "config": {"name": "lstm", "units": 2, "recurrent_activation": "hard_sigmoid"}}
+    both = {"class_name": "Bidirectional", "config": {"name": "both", "layer": inner}}
+    config = {"class_name": "Sequential", "config": {"name": "m", "layers": [both]}}
+    for name, said, activation in (("alone.h5", None, "sigmoid"), ("whole.h5", config, "hard_sigmoid")):
+        path = weights_file(tmp_path / name, {"both": variables}, said)
+        done = export(path, tmp_path / "out.safetensors")
+        assert all(row.source.status == "conforms" for row in done.rows)
+        with (tmp_path / "out.safetensors").open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        told = {one["path"]: one["config"] for one in json.loads(header["__metadata__"]["conformance"])["layers"]}
+        assert {path: made["direction"] for path, made in told.items()} == {
+            "both.forward_lstm": "forward",
+            "both.backward_lstm": "reverse",
+        }
+        assert {made["recurrent_activation"] for made in told.values()} == {activation}

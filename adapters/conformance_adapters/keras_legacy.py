@@ -127,10 +127,14 @@ def _path(layer: str, owner: str) -> str:
 def _group(path: str, insides: Mapping[str, Variables], configs: list[tuple[str, Config]]) -> Group:
     name = path.rpartition(".")[2]
     said: list[Config] = []
+    # In a Bidirectional, the config of Keras 2 has one layer, and by its name of before.
+    names = {name, re.sub("^(forward|backward)_", "", name)} if "cell" in insides else {name}
     for known, config in configs:
-        if known == name and config[0] not in _WRAPPERS and config not in said:
+        if known in names and config[0] not in _WRAPPERS and config not in said:
             said.append(config)
     kind, options = (_snake(said[0][0]), said[0][1]) if len(said) == 1 else (_told(name, insides), None)
+    if name.startswith("backward_") and "cell" in insides:
+        options = {**(options or {}), "go_backwards": True}
     numbered = {inner: dict(enumerate(variables.values())) for inner, variables in insides.items()}
     return Group(path, kind, numbered, options)
 
@@ -140,14 +144,19 @@ def _snake(kind: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z\d])(?=[A-Z][a-z])", "_", re.sub(r"\W+", "", kind)).lower()
 
 
+def recurrent(kernel: NDArray[Any] | None, state: NDArray[Any] | None) -> str:
+    """The class of a recurrent layer by the number of its gates."""
+    if kernel is None or state is None or state.ndim != 2 or not state.size or state.shape[1] % state.shape[0]:
+        return "recurrent layer"
+    return _GATES.get(state.shape[1] // state.shape[0], "recurrent layer")
+
+
 def _told(name: str, insides: Mapping[str, Variables]) -> str:
     """The class that has such variables, as Keras spells it in paths; the layer's own name where none is known."""
     if set(insides) == set(_INSIDE.values()):
         return "multi_head_attention"
     if "cell" in insides:
-        cell = insides["cell"]
-        gates, units = cell["recurrent_kernel"].shape[-1], cell["recurrent_kernel"].shape[0]
-        return _GATES.get(gates // units if units and not gates % units else 0, name)
+        return recurrent(insides["cell"].get("kernel"), insides["cell"]["recurrent_kernel"])
     variables = insides[""]
     kernel, bias = variables.get("kernel"), variables.get("bias")
     if kernel is not None and set(variables) <= {"kernel", "bias"}:

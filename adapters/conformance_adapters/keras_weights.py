@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from conformance_adapters.keras_layers import KerasAdapter
 
+_DIRECTIONS = {"forward_layer/cell": None, "backward_layer/cell": {"go_backwards": True}}  # of a Bidirectional
 _VARIABLE = re.compile(r"(?:(.*)/)?vars/(\d+)$")
 
 
@@ -54,7 +55,13 @@ def _numbered(file: Hdf5) -> Iterable[Group]:
         groups.setdefault(root, {}).setdefault(inner, {})[int(found[2])] = array
     names = {n.removesuffix("/vars"): str(a["name"]) for n, a in file.attributes.items() if "name" in a}
     for root, inside in groups.items():
-        yield Group(_path(root, names), re.sub(r"_\d+$", "", root.rpartition("/")[2]), inside)
+        path = _path(root, names)
+        if set(inside) == set(_DIRECTIONS):
+            for inner, backwards in _DIRECTIONS.items():
+                kind = keras_legacy.recurrent(inside[inner].get(0), inside[inner].get(1))
+                yield Group(f"{path}.{inner.partition('/')[0]}", kind, {"cell": inside[inner]}, backwards)
+        else:
+            yield Group(path, re.sub(r"_\d+$", "", root.rpartition("/")[2]), inside)
 
 
 def _split(path: str) -> tuple[str, str]:

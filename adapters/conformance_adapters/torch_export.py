@@ -36,6 +36,12 @@ _SPOKEN = {  # how the last part of a path names a normalisation
     "group_norm": re.compile(r"(group_?norm|gn)(_?\d+)?"),
     "instance_norm": re.compile(r"(instance_?norm|in)(_?\d+)?"),
 }
+_SPOKEN_MATRIX = {  # how it names a matrix without a bias
+    "linear": re.compile(
+        r"(\w+_)?(proj|projection|fc|linear|dense|lin|attn)_?\d*|fc\w*|lm_head|head|classifier|to_\w+|w[qkvo]|qkv"
+    ),
+    "embedding": re.compile(r"w[tp]e|(\w+_)?(embed|embedding|embeddings|emb)(_tokens|_positions|_in)?"),
+}
 
 
 def weights_in(path: Path, settled: Settled) -> list[Held]:
@@ -166,7 +172,7 @@ def _told(group: _Group) -> str:
         raise Unsupported(f"weight {_size(weight)} and bias {_size(bias)} are of no layer that is known")
     if weight.ndim == 2:
         if bias is None:
-            raise _Ambiguous(group, ("linear", "embedding"))
+            return _matrix(group)
         if len(bias) != len(weight):
             raise Unsupported(f"weight {_size(weight)} and bias {_size(bias)} are of no layer that is known")
         return "linear"
@@ -174,6 +180,15 @@ def _told(group: _Group) -> str:
         space = weight.ndim - 2
         return f"conv{space}d" if bias is None or len(bias) == len(weight) else f"conv_transpose{space}d"
     raise Unsupported(f"weight {_size(weight)} is of no layer that is known")
+
+
+def _matrix(group: _Group) -> str:
+    """A matrix alone, by the last part of its path: `q_proj`, `lm_head`, `embed_tokens`."""
+    last = group.path.rpartition(".")[2].lower()
+    spoken = [name for name, pattern in _SPOKEN_MATRIX.items() if pattern.fullmatch(last)]
+    if len(spoken) != 1:
+        raise _Ambiguous(group, _SPOKEN_MATRIX)
+    return spoken[0]
 
 
 def _one_axis(group: _Group) -> str:
