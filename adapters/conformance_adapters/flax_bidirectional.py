@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from conformance.layer import REVERSE
 from conformance.layout import Parameter
-from conformance_adapters.flax_lstm import LinenOptimizedLstm, NnxOptimizedLstm
+from conformance_adapters.flax_lstm import LinenLstm, LinenOptimizedLstm, NnxLstm, NnxOptimizedLstm
 from conformance_adapters.flax_recurrent import LinenGru, LinenSimple, NnxGru, NnxSimple, Recurrent
 
 if TYPE_CHECKING:
@@ -130,3 +130,5 @@ SUBJECTS = (
     *(_of(one, _NnxBidirectional) for one in (NnxOptimizedLstm, NnxGru, NnxSimple)),
     *(_of(one, _LinenBidirectional) for one in (LinenOptimizedLstm, LinenGru, LinenSimple)),
 )
+# Further ones that a user's module may be: the cells that compute what those above do, with parameters of their own.
+OTHERS = (_of(NnxLstm, _NnxBidirectional), _of(LinenLstm, _LinenBidirectional))

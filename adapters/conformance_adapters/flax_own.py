@@ -13,8 +13,10 @@ import jax.numpy as jnp
 from flax import linen, nnx
 
 from conformance.errors import Unsupported
+from conformance.layer import REVERSE
 from conformance_adapters import (
     flax_batch_normalization,
+    flax_bidirectional,
     flax_convolution,
     flax_layers,
     flax_lstm,
@@ -48,10 +50,13 @@ class OwnModule:
 def own(module: Any) -> OwnModule | None:
     """What `module` is, if it is one of Flax's own (a subclass may compute anything).
 
-    An RNN is known by its cell: over a cell of the user's own it is the user's.
+    An RNN is known by its cell: over a cell of the user's own it is the user's. So is one in both directions by its
+    two, where they are of one kind and side by side in the output; others are known by themselves.
     """
     if type(module) in (nnx.RNN, linen.RNN):
         return _CELLS.get(type(module.cell)) or _other_cell(type(module.cell))
+    if type(module) in (nnx.Bidirectional, linen.Bidirectional):
+        return _both(module)
     if type(module) in _TWO_PASS and not module.use_fast_variance:
         return _TWO_PASS[type(module)]
     if type(module) in (nnx.Conv, linen.Conv):
@@ -66,12 +71,15 @@ def own(module: Any) -> OwnModule | None:
 
 
 def own_types() -> list[type]:
-    """The types that `own` knows."""
-    return [*_OWN, nnx.Conv, linen.Conv, nnx.ConvTranspose, linen.ConvTranspose, nnx.RNN, linen.RNN]
+    """The types that `own` knows inside a model. There linen's Bidirectional is known by its two RNNs: what they hold
+    may lie beside it."""
+    convolutions = [nnx.Conv, linen.Conv, nnx.ConvTranspose, linen.ConvTranspose]
+    return [*_OWN, *convolutions, nnx.RNN, linen.RNN, nnx.Bidirectional]
 
 
 def computes_in(module: Any) -> str | None:
     """The dtype that one of Flax's own modules was told to compute in, if it was (a cell stands for its RNN)."""
+    module = getattr(module, "forward_rnn", module)
     dtype = getattr(getattr(module, "cell", module), "dtype", None)
     return None if dtype is None else jnp.dtype(dtype).name
 
@@ -236,19 +244,48 @@ def _recurrent(module: Any, given: Given) -> dict[str, Any]:
 
 
 def _recurrent_inputs(module: Any, given: Given) -> dict[str, Any]:
-    if "seq_lengths" in given:
-        raise Unsupported("it is called with seq_lengths; a canonical sequence has its full length")
+    inputs = _sequence(module, given)
+    return inputs | (_carried(given["initial_carry"]) if "initial_carry" in given else {})
+
+
+def _sequence(module: Any, given: Given) -> dict[str, Any]:
     x = given["inputs"]
     if given.get("time_major", module.time_major):
         x = jnp.moveaxis(x, 0, -2)
     inputs = {"x": _merged(x, 3)}
-    if "initial_carry" in given:
-        carry = given["initial_carry"]
-        *cell, hidden = carry if isinstance(carry, tuple | list) else (carry,)
-        inputs["initial_hidden"] = _merged(hidden, 2)
-        if cell:
-            inputs["initial_cell"] = _merged(cell[0], 2)
+    if "seq_lengths" in given:
+        inputs["lengths"] = jnp.reshape(given["seq_lengths"], -1)
     return inputs
+
+
+def _carried(carry: Any, prefix: str = "") -> dict[str, Any]:
+    *cell, hidden = carry if isinstance(carry, tuple | list) else (carry,)
+    states = {"initial_hidden": hidden, **({"initial_cell": cell[0]} if cell else {})}
+    return {f"{prefix}{n}": _merged(state, 2) for n, state in states.items()}
+
+
+def _both_inputs(module: Any, given: Given) -> dict[str, Any]:
+    inputs = _sequence(module, given)
+    for prefix, carry in zip(("", REVERSE), given.get("initial_carry", ()), strict=False):
+        inputs |= _carried(carry, prefix) if carry is not None else {}
+    return inputs
+
+
+def _both_config(module: Any, given: Given) -> dict[str, Any]:
+    forward, backward = (_recurrent(rnn, {"reverse": False}) for rnn in (module.forward_rnn, module.backward_rnn))
+    if forward != backward:
+        raise Unsupported(f"its two directions have other activations: {forward} and {backward}")
+    return {**forward, "direction": "bidirectional", "merge": "concat"}
+
+
+def _both(module: Any) -> OwnModule | None:
+    """Two of Flax's RNNs over cells of one kind, whose outputs stand side by side."""
+    kinds = {type(getattr(rnn, "cell", None)) for rnn in (module.forward_rnn, module.backward_rnn)}
+    concatenates = type(module).merge_fn
+    if len(kinds) > 1 or module.merge_fn is not concatenates:
+        return None
+    subject = {kind: OwnModule(s, _both_config, _both_inputs) for kind, s in _BOTH.items()}
+    return subject.get(kinds.pop())
 
 
 def _other_cell(cell: type) -> OwnModule | None:
@@ -294,6 +331,10 @@ _TWO_PASS: dict[type, OwnModule] = {
     linen.GroupNorm: OwnModule(flax_normalization.LinenGroupNormTwoPass, _group_norm, _layer_norm_inputs),
     nnx.InstanceNorm: OwnModule(flax_normalization.NnxInstanceNormTwoPass, _instance_norm, _layer_norm_inputs),
     linen.InstanceNorm: OwnModule(flax_normalization.LinenInstanceNormTwoPass, _instance_norm, _layer_norm_inputs),
+}
+_BOTH: dict[type, type[FlaxSubject]] = {
+    getattr(nnx if subject.name.startswith("flax.nnx") else linen, subject.one.cell): subject
+    for subject in (*flax_bidirectional.SUBJECTS, *flax_bidirectional.OTHERS)
 }
 _CELLS: dict[type, OwnModule] = {
     nnx.OptimizedLSTMCell: OwnModule(flax_lstm.NnxOptimizedLstm, _recurrent, _recurrent_inputs),

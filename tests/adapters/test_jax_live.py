@@ -690,10 +690,66 @@ def test_what_is_rematerialised_has_values_and_a_path():
             return self.last(self.bidirectional(x))
 
     parts = list(opened(Rematerialised()).parts(Call({"x": X}, "float32")))
-    assert [p.path for p in parts[:2]] == ["bidirectional.forward_rnn", "bidirectional.backward_rnn"]
-    assert [p.subject.own().config["direction"] for p in parts[:2]] == ["forward", "reverse"]
-    assert [p.path for p in parts[2:]] == ["linear", "other"]
-    assert np.array_equal(parts[2].inputs["x"], parts[3].inputs["x"])
+    assert [p.path for p in parts] == ["bidirectional", "linear", "other"]
+    assert parts[0].subject.own().config["direction"] == "bidirectional"
+    assert np.array_equal(parts[1].inputs["x"], parts[2].inputs["x"])
+
+
+def both(cell, **options):
+    """Two cells of nnx in both directions."""
+    made = [nnx.RNN(cell(6, 3, rngs=rngs())) for _ in range(2)]
+    return drawn(nnx.Bidirectional(*made, rngs=rngs(), **options))
+
+
+@pytest.mark.parametrize(
+    ("make", "layer"),
+    [
+        (lambda: both(nnx.LSTMCell), "lstm"),
+        (lambda: both(nnx.OptimizedLSTMCell, time_major=True), "lstm"),
+        (lambda: both(nnx.GRUCell, return_carry=True), "gru"),
+        (lambda: both(nnx.SimpleCell), "simple_rnn"),
+        (lambda: with_variables(nn.Bidirectional(nn.RNN(nn.LSTMCell(3)), nn.RNN(nn.LSTMCell(3))), 2, 4, 6), "lstm"),
+        (lambda: with_variables(nn.Bidirectional(nn.RNN(nn.GRUCell(3)), nn.RNN(nn.GRUCell(3))), 2, 4, 6), "gru"),
+    ],
+)
+def test_both_directions_are_known(make, layer):
+    subject = make()
+    own = opened(subject).own()
+    assert (own.layer, own.config["direction"]) == (layer, "bidirectional")
+    assert {"kernel", "reverse_kernel"} <= own.weights.keys()
+    case = check(subject, layer)
+    assert (case.status, case.culprit) == ("conforms", None)
+
+
+def test_two_directions_that_are_merged_otherwise_are_two_layers():
+    class Summed(nnx.Module):
+        def __init__(self):
+            self.both = both(nnx.GRUCell, merge_fn=jnp.add)
+
+        def __call__(self, x):
+            return self.both(x)
+
+    assert opened(Summed().both).own() is None
+    parts = list(opened(Summed()).parts(Call({"x": X}, "float32")))
+    assert [p.subject.own().config["direction"] for p in parts] == ["forward", "reverse"]
+
+
+def test_lengths_and_states_are_read_off_a_call():
+    class Told(nnx.Module):
+        def __init__(self):
+            self.one = drawn(nnx.RNN(nnx.GRUCell(6, 6, rngs=rngs()), reverse=True, keep_order=True))
+            self.both = both(nnx.LSTMCell)
+
+        def __call__(self, x):
+            lengths = jnp.array([2, 1])[: len(x)]
+            states = [(jnp.ones((len(x), 3)) * i, jnp.ones((len(x), 3)) / (i + 1)) for i in range(2)]
+            return self.both(self.one(x, seq_lengths=lengths), seq_lengths=lengths, initial_carry=states)
+
+    parts = {p.path: p for p in opened(Told()).parts(Call({"x": X[:2]}, "float32"))}
+    assert parts["one"].inputs["lengths"].tolist() == [2, 1]
+    assert parts["both"].inputs["reverse_initial_cell"].tolist() == np.ones((2, 3)).tolist()
+    cases = check_model(Told(), inputs={"x": X[:2]}).cases
+    assert [c.status for c in cases] == ["conforms"] * 2
 
 
 def test_functions_that_apply_a_linen_module():
