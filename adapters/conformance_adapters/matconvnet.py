@@ -18,7 +18,7 @@ import numpy as np
 
 from conformance.errors import Unsupported
 from conformance.subject import Own
-from conformance_adapters.matlab_properties import Properties
+from conformance_adapters.matlab_properties import Properties, text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,7 +97,7 @@ def _batch_norm(properties: Properties) -> Own:
 def _pool(properties: Properties) -> Own:
     config = {"size": _sides(properties, "pool", 1, 2), "strides": _sides(properties, "stride", 1, 2)}
     padding = _pads(properties, "pad")
-    if properties.get("method", "max") == "avg":
+    if text(properties, "method") == "avg":
         if padding != "valid":
             raise Unsupported("what the padding of its average pool counts is not documented")
         return Own("average_pool2d", config, {})
@@ -108,12 +108,12 @@ def _relu(properties: Properties) -> Own:
     leak = properties.get("leak", np.zeros(1))
     if isinstance(leak, str) or not leak.any():
         return Own("relu", {}, {})
-    return Own("leaky_relu", {"slope": float(leak.item())}, {})
+    return Own("leaky_relu", {"slope": float(leak.ravel()[0])}, {})
 
 
 def _dropout(properties: Properties) -> Own:
     rate = properties.get("rate", np.full(1, 0.5))
-    return Own("dropout", {} if isinstance(rate, str) else {"rate": float(rate.item())}, {})
+    return Own("dropout", {} if isinstance(rate, str) else {"rate": float(rate.ravel()[0])}, {})
 
 
 _READ = {

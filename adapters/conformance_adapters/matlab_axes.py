@@ -28,15 +28,20 @@ def times(sizes: Iterable[Any]) -> str:
     return ("x" if all(word.isdigit() for word in words) else " x ").join(words)
 
 
+def require_format(letters: str) -> None:
+    """Raise ConformanceError where `letters` are no format of a dlarray."""
+    once = letters.replace("S", "")
+    if "C" not in once or len(set(once)) != len(once) or set(once) - set("CBT"):
+        raise ConformanceError(f"{letters!r} is no {FORMAT}: it has C and may have S, B and T, each but S once")
+
+
 def in_format(array: NDArray[Any], letters: str) -> NDArray[Any]:
     """An array whose axes are `letters`, in the canonical order: batch, space, time, channels.
 
     Trailing axes of length 1 that MATLAB dropped are put back, and a batch of one where there is none. Raises
     ConformanceError where the axes cannot be these.
     """
-    once = letters.replace("S", "")
-    if "C" not in once or len(set(once)) != len(once) or set(once) - set("CBT"):
-        raise ConformanceError(f"{letters!r} is no {FORMAT}: it has C and may have S, B and T, each but S once")
+    require_format(letters)
     if array.ndim > len(letters):
         raise ConformanceError(f"an array of {times(array.shape)} has not the axes {' '.join(letters)}")
     whole = array.reshape((*array.shape, *(1,) * (len(letters) - array.ndim)))
@@ -51,6 +56,7 @@ def rank_of(layer: str, axes: str, arrays: Mapping[str, NDArray[Any]], letters: 
     """
     x = arrays[INPUT]
     if letters is not None:
+        require_format(letters)
         return letters.count("S") + letters.count("T") + 2
     if axes != "batch *space channel":
         return len(axes.split()) if "*" not in axes and "..." not in axes else x.ndim
@@ -82,6 +88,8 @@ def to_canonical(
     `height width channel batch` becomes `batch height width channel`; or as `letters` say. Indices count from 1 in
     MATLAB, and a pool over all of space leaves its axes there. Raises ConformanceError where the axes cannot be those.
     """
+    if not array.size:
+        raise ConformanceError(f"an array of {times(array.shape)} holds nothing")
     if layer == "embedding":
         whole = to_canonical(array, "", (*like, 1), letters)
         return whole if output else whole[..., 0] - 1

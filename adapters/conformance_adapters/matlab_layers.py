@@ -26,6 +26,7 @@ import numpy as np
 from conformance.errors import Unsupported
 from conformance.layers import get_layer
 from conformance.layout import Parameter
+from conformance_adapters.matlab_axes import times
 from conformance_adapters.matlab_properties import (
     Option,
     Properties,
@@ -36,6 +37,7 @@ from conformance_adapters.matlab_properties import (
     margins,
     number,
     per_side,
+    text,
 )
 
 if TYPE_CHECKING:
@@ -307,7 +309,7 @@ def matlab_layer(layer: str, config: Mapping[str, Any], weights: Iterable[str] =
 def is_over_space(properties: Properties) -> bool:
     """Whether `properties` are a layerNormalizationLayer's that takes the mean of more than channels, by its
     OperationDimension and the axes of the recorded input: a group normalisation of one group."""
-    said = properties.get("OperationDimension")
+    said = text(properties, "OperationDimension")
     spatial = np.ndim(properties.get("X", 0)) > 3
     return said == "batch-excluded" or (spatial and said in ("auto", "spatial-channel"))
 
@@ -325,12 +327,16 @@ def read_config(layer: str, properties: Properties) -> dict[str, Any]:
         shape = {"direction": "bidirectional", "merge": "concat"}
     elif layer == "gru" and gates and np.prod(shapes.get("Bias", (0,))) == 2 * gates:
         weights = ["recurrent_bias"]
-    elif layer == "conv2d" and len(shapes.get("Weights", ())) == 5:
-        shape = {"groups": shapes["Weights"][4]}
+    elif layer == "conv2d":
+        groups = (*shapes.get("Weights", ()), 1, 1, 1, 1, 1)[4]
+        said = properties.get("NumGroups", np.full(1, groups))
+        if not isinstance(said, str) and (np.size(said) > 1 or np.any(said != groups)):
+            raise Unsupported(f"NumGroups is not {groups}, as many as Weights {times(shapes.get('Weights', ()))} have")
+        shape = {"groups": groups} if groups > 1 else {}
     elif layer == "group_norm":
         named = {"all-channels": 1, CHANNEL_WISE: int(np.prod(shapes.get("Scale", (1,))))}
-        said = properties.get("NumGroups")
-        if isinstance(said, str) and said in named:
+        said = text(properties, "NumGroups")
+        if said in named:
             shape = {"groups": named[said]}
         elif is_over_space(properties):
             shape = {"groups": 1}

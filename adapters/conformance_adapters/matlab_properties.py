@@ -41,7 +41,11 @@ def number(name: str, config: str, kind: type = float) -> Option:
 
     def read(properties: Properties) -> Config:
         value = properties.get(name)
-        return {} if value is None or isinstance(value, str) else {config: kind(value.reshape(-1)[0])}
+        if value is None or isinstance(value, str):
+            return {}
+        if value.size != 1:
+            raise Unsupported(f"{name} has {value.size} numbers, where one is needed")
+        return {config: kind(value.item())}
 
     return Option((name,), (config,), read, lambda said: {name: row([said[config]])})
 
@@ -51,8 +55,10 @@ def chosen(name: str, config: str, values: Mapping[str, Any]) -> Option:
 
     def read(properties: Properties) -> Config:
         value = properties.get(name)
-        if not isinstance(value, str):
+        if value is None:
             return {}
+        if not isinstance(value, str):
+            raise Unsupported(f"{name} is an array, where the canonical layer can be {', '.join(values)}")
         if value not in values:
             raise Unsupported(f"{name} is {value!r}, which the canonical layer cannot be: it has {', '.join(values)}")
         return {config: values[value]}
@@ -66,13 +72,19 @@ def chosen(name: str, config: str, values: Mapping[str, Any]) -> Option:
     return Option((name,), (config,), read, write)
 
 
+def text(properties: Properties, name: str) -> str | None:
+    """The property where it is text."""
+    value = properties.get(name)
+    return value if isinstance(value, str) else None
+
+
 def exactly(name: str, wanted: float) -> Option:
     """A property that is one number, where the canonical layer has `wanted` alone."""
 
     def read(properties: Properties) -> Config:
         value = properties.get(name)
         if value is not None and (isinstance(value, str) or np.any(value != wanted)):
-            raise Unsupported(f"{name} is {value if isinstance(value, str) else value.item()}, and not {wanted}")
+            raise Unsupported(f"{name} is {value if isinstance(value, str) else value.ravel()[0]}, and not {wanted}")
         return {}
 
     return Option((name,), (), read, lambda said: {name: row([wanted])})
@@ -125,7 +137,7 @@ def margins(kind: str, axes: int, modes: Mapping[str, str]) -> Option:
         if sizes is None or not sizes.any():
             return {} if sizes is None else {"padding": "valid"}
         if value in _ZEROS and (isinstance(filled, str) or np.any(filled != 0)):
-            raise Unsupported(f"{value} is {filled if isinstance(filled, str) else filled.item()}, and not 0")
+            raise Unsupported(f"{value} is {filled if isinstance(filled, str) else filled.ravel()[0]}, and not 0")
         return {"padding": _pairs(sizes, size, axes)}
 
     def write(said: Config) -> Properties:

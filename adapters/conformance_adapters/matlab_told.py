@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 
 from conformance_adapters.matlab_layers import CHANNEL_WISE, LAYERS, is_over_space
-from conformance_adapters.matlab_properties import Properties
+from conformance_adapters.matlab_properties import Properties, text
 
 CLASS = ("Type", "Class", "type", "class")
 _SPELLED = {"transposedconvolution": "transposedconv", "networklayer": ""}
@@ -87,7 +87,7 @@ def _normal(layer: str, properties: Properties) -> str:
     """The canonical layer of its own that a layer is with some options."""
     if layer == "layer_norm" and is_over_space(properties):
         return "group_norm"
-    if properties.get("NumGroups") == CHANNEL_WISE:
+    if text(properties, "NumGroups") == CHANNEL_WISE:
         return {"group_norm": "instance_norm", "conv2d": "depthwise_conv2d"}.get(layer, layer)
     return layer
 

@@ -393,6 +393,23 @@ def test_what_the_canonical_layers_do_not_have_is_said(tmp_path, properties, sai
         export(tmp_path / "net.mat", tmp_path / "out.safetensors")
 
 
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"Scale": np.ones((3, 1)), "Offset": np.ones((3, 1)), "OperationDimension": np.ones((3, 4))},
+        {"Weights": np.ones((1, 12, 12, 2)), "NumGroups": np.ones((3, 1, 6))},
+        {"Type": "clippedReluLayer", "Ceiling": np.ones((8, 2))},
+        {"Type": "lstmLayer", "InputWeights": "text", "RecurrentWeights": np.ones((8, 2))},
+        {"Type": "fullyConnectedLayer", "Weights": np.ones((3, 4)), "X": np.ones((4, 2)), "Format": "auto"},
+        {"Type": "wordEmbeddingLayer", "Weights": np.ones((3, 4)), "X": np.ones((0, 6)), "output": np.ones((3, 6))},
+    ],
+)
+def test_properties_of_nonsense_are_one_sentence(tmp_path, properties):
+    savemat(tmp_path / "net.mat", {"a": properties})
+    with pytest.raises(ConformanceError):
+        export(tmp_path / "net.mat", tmp_path / "out.safetensors")
+
+
 # -- recordings ------------------------------------------------------------------------------------------------------
 
 
