@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import activation_layers
-import additive_layers
 import adaptive_layers
+import additive_layers
 import bilinear_layers
 import channelwise_layers
 import clean_attention
@@ -67,8 +67,8 @@ FAULTS: list[Planted] = [
     *resize_layers.FAULTS,
     *position_layers.FAULTS,
     *additive_layers.FAULTS,
-    *stacked_layers.FAULTS,
     *gru_layers.FAULTS,
+    *stacked_layers.FAULTS,
     *jax_faults.FAULTS,
     *flax_faults.FAULTS,
     *keras_faults.FAULTS,
@@ -95,8 +95,8 @@ CLEAN: list[Clean] = [
     *resize_layers.CLEAN,
     *position_layers.CLEAN,
     *additive_layers.CLEAN,
-    *stacked_layers.CLEAN,
     *gru_layers.CLEAN,
+    *stacked_layers.CLEAN,
     *jax_clean.CLEAN,
     *flax_clean.CLEAN,
     *keras_clean.CLEAN,

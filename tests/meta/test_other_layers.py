@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import adaptive_layers
+import additive_layers
 import bilinear_layers
 import channelwise_layers
-import additive_layers
 import convolution_layers
 import lstm_layers
 import norm_layers
