@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
+from kernels import read
 from reference import commands_page
 
 from conformance.adapter import Adapter, adapter_names, load
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 OWN_FIXTURES, OWN_ADAPTERS = "conformance_fixtures", "conformance_adapters"  # a third party's stay out of these pages
 BEGIN, END = "<!-- begin: docs/catalogue.py -->", "<!-- end: docs/catalogue.py -->"
 _WAYS = {INTO: "→", OUT: "←", BOTH: "⇄"}
+KERNELS = read()
 _LISTED = ", ".join(PRECISIONS)
 _MADE = "<!-- Made by `python docs/catalogue.py` from {}: edit that, and run it again. -->"
 _KINDS = {
@@ -329,8 +331,9 @@ def support_page() -> Iterator[str]:
     yield ""
     yield (
         "Which layers each adapter has, as a number of the forms of the layer's [fixtures](fixtures.md) that the "
-        f"framework can express: one number where it is the same in {_LISTED}, else one for each, in this order. "
-        "What is not in a cell, the framework does not have, or not under these options. Which way weights go stands "
+        f"framework can express and runs: one number where it is the same in {_LISTED}, else one for each, in this "
+        "order. What is declared is counted, less what the main job found no kernel for in the tested versions. What "
+        "is not in a cell, the framework does not have, or not under these options. Which way weights go stands "
         "behind it:"
     )
     yield ""
@@ -354,7 +357,7 @@ def support_page() -> Iterator[str]:
     yield "## Whose layers they are"
     yield ""
     yield (
-        "The framework's own layers and functions that are run, and the dtypes in which they are asked for. Where a "
+        "The framework's own layers and functions that are run, and the dtypes in which they are asked for. Where the "
         "framework turns out to have no kernel for one, the case is `unsupported`."
     )
     for layer, row in groupby(found, key=lambda s: s.layer):
@@ -369,8 +372,11 @@ def support_page() -> Iterator[str]:
 
 
 def _supported(s: Support) -> str:
-    """A cell of the matrix: forms by dtype, and which way weights go."""
-    counts = list(s.by_dtype.values())
+    """A cell of the matrix: forms by dtype that are run, and which way weights go."""
+    lacking = [
+        d for adapter, layer, d, form in KERNELS if (adapter, layer) == (s.adapter, s.layer) and form in fixtures()
+    ]
+    counts = [count - lacking.count(dtype) for dtype, count in s.by_dtype.items()]
     numbers = str(counts[0]) if len(set(counts)) == 1 else "/".join(str(n) if n else "-" for n in counts)
     return f"{numbers if s.subjects else ''} {_WAYS[s.weights] if s.weights else ''}".strip()
 
