@@ -148,6 +148,14 @@ def test_an_option_that_is_not_known_is_said(tmp_path):
         export(path, tmp_path / "other.safetensors")
 
 
+def test_an_option_of_another_type_is_said(tmp_path):
+    config = of_one(padding=[])
+    config["config"]["layers"][0]["class_name"] = "Conv1D"
+    path = weights_file(tmp_path / "odd.h5", {"d": {"d/kernel": drawn(3, 2, 4), "d/bias": drawn(4)}}, config)
+    with pytest.raises(ConformanceError, match=r"a conv1d with padding=\[\], which is not known"):
+        export(path, tmp_path / "out.safetensors")
+
+
 def test_a_class_of_a_users_own_is_none(tmp_path):
     config = of_one()
     config["config"]["layers"][0]["class_name"] = "MyDense"

@@ -50,6 +50,7 @@ _KEPT = {
     "strides", "padding", "dilation_rate", "groups", "activation", "recurrent_activation", "epsilon", "center", "scale",
     "go_backwards", "reset_after", "output_padding", "shared_axes",
 }  # fmt: skip
+_LISTS = {"strides", "dilation_rate", "output_padding", "shared_axes"}
 _IDLE = {  # what a layer computes from its variables is the same
     "name", "trainable", "dtype", "seed", "build_config", "batch_input_shape", "batch_shape", "input_shape", "dropout",
     "recurrent_dropout", "unroll", "implementation", "return_sequences", "return_state", "momentum", "input_length",
@@ -99,7 +100,8 @@ def _options(group: Group) -> Options:
     dtype = next(a.dtype for held in group.variables.values() for a in held.values() if a.dtype.kind == "f")
     options: Options = {"dtype": str(dtype)}
     for name, value in (group.config or {}).items():
-        if name in _KEPT and (value is None or isinstance(value, str | int | float | list)):
+        plain = value is None or isinstance(value, str | int | float) or (name in _LISTS and isinstance(value, list))
+        if name in _KEPT and plain:
             options[name] = value
         elif name in _KEPT or not (name in _TOLD or name in _IDLE or _OF_TRAINING.match(name) or not value):
             raise Unsupported(f"a {group.kind} with {name}={value!r}, which is not known")
