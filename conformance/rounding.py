@@ -222,6 +222,7 @@ class _Pending:
     cheap: bool
     rounds: bool
     deep: bool
+    values: NDArray[Any] | None = None  # where they are there already, and only the deviations are to be computed
     read: bool = False
 
     def block(self, block: Block, *, hasty: bool) -> Parts:
@@ -231,7 +232,7 @@ class _Pending:
 
     def computed(self, model: RoundingModel) -> Parts:
         """All values and deviations."""
-        whole = np.empty(self.shape)
+        whole = np.empty(self.shape) if self.values is None else self.values
         deviations: NDArray[Any] | None = None
         with np.errstate(all="ignore"):
             for block in blocks(self.shape):
@@ -239,7 +240,8 @@ class _Pending:
                 if not all_finite(value, deviation, self.rounds):
                     value, deviation = self.block(block, hasty=False)
                     deviation = None if deviation is None else certain(value, deviation)
-                whole[block] = value
+                if self.values is None:
+                    whole[block] = value
                 if deviation is not None:
                     if deviations is None:
                         deviations = np.empty(self.shape, model.dtype)
@@ -258,9 +260,16 @@ def part_of(x: RoundedArray, block: Block, shape: tuple[int, ...], *, hasty: boo
 
 
 def by_element(
-    rule: Callable[..., Parts], *operands: RoundedArray, cheap: bool = True, rounds: bool = True
+    rule: Callable[..., Parts],
+    *operands: RoundedArray,
+    cheap: bool = True,
+    rounds: bool = True,
+    values: NDArray[Any] | None = None,
 ) -> RoundedArray:
-    """`rule` of the operands' values and float64 deviations, element by element: of a large array when it is read."""
+    """`rule` of the operands' values and float64 deviations, element by element: of a large array when it is read.
+
+    `values` are those of the result, where they are known.
+    """
     first = operands[0]
     model, shape = first.model, first.shape
     for x in operands[1:]:
@@ -283,7 +292,7 @@ def by_element(
             else:
                 x.pending.read = True
     deep = any(x.pending is not None for x in operands)
-    return RoundedArray._to_be(_Pending(rule, operands, shape, cheap, rounds, deep), model)
+    return RoundedArray._to_be(_Pending(rule, operands, shape, cheap, rounds, deep, values), model)
 
 
 def _bilinear(a: Any, b: Any, product: Callable[[Any, Any], NDArray[Any]], n: int) -> RoundedArray:
@@ -339,7 +348,7 @@ def _bilinear(a: Any, b: Any, product: Callable[[Any, Any], NDArray[Any]], n: in
         return value[0], np.maximum(variance, summed) if model.squares_vanish else variance
 
     made = (RoundedArray.made(x, None, model) for x in (value, squares, *(sums for sums, _ in others)))
-    return by_element(rule, *made)
+    return by_element(rule, *made, values=value)
 
 
 def _matmul(a: Any, b: Any) -> RoundedArray:
