@@ -142,6 +142,9 @@ def _restored(source: Path, file: WeightFile, said: Described, settled: Settled)
     """A layer that the file's header tells of. Raises ConformanceError where its arrays are not that layer's."""
     given = settled.config_of(said.path, get_layer(said.layer).config)
     config = get_layer(said.layer).complete({**said.config, **given})
+    depth = config.get("layers", 1)
+    if isinstance(depth, int) and depth > max(len(said.arrays), 1):  # each has arrays of its own
+        raise ConformanceError(f"{depth} layers are declared, and {len(said.arrays)} arrays are there")
     layer = get_layer(said.layer, config)
     number = precision(said.dtype)
     if file.layout in ("", CANONICAL):
