@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Arrays = Mapping[str, "NDArray[Any]"]
+_AXES = 64  # of an array of NumPy's
 _SMALL = 2**16  # weights of a layer that are not worth a look at whether they are all there
 
 
@@ -142,9 +143,9 @@ def _restored(source: Path, file: WeightFile, said: Described, settled: Settled)
     """A layer that the file's header tells of. Raises ConformanceError where its arrays are not that layer's."""
     given = settled.config_of(said.path, get_layer(said.layer).config)
     config = get_layer(said.layer).complete({**said.config, **given})
-    depth = config.get("layers", 1)
-    if isinstance(depth, int) and depth > max(len(said.arrays), 1):  # each has arrays of its own
-        raise ConformanceError(f"{depth} layers are declared, and {len(said.arrays)} arrays are there")
+    for name, most in (("layers", max(len(said.arrays), 1)), ("axes", _AXES)):  # each layer has arrays of its own
+        if isinstance(config.get(name), int) and config[name] > most:
+            raise ConformanceError(f"{config[name]} {name} are declared, where {most} are the most")
     layer = get_layer(said.layer, config)
     number = precision(said.dtype)
     if file.layout in ("", CANONICAL):

@@ -372,10 +372,12 @@ def test_sizes_that_the_arrays_do_not_have_are_not_made_room_for(tmp_path):
         export(tmp_path / "there.safetensors", tmp_path / "out.safetensors")
 
 
-@pytest.mark.parametrize(("name", "config"), [("conv2d", {"groups": 2**31}), ("lstm", {"layers": 2**32})])
+@pytest.mark.parametrize(
+    ("name", "config"), [("conv2d", {"groups": 2**31}), ("lstm", {"layers": 2**32}), ("layer-norm", {"axes": 2**40})]
+)
 def test_config_of_more_than_there_is_is_not_made_room_for(tmp_path, name, config):
-    source, _ = saved(name, tmp_path)
-    export(source, tmp_path / "there.safetensors")
+    source, options = saved(name, tmp_path)
+    export(source, tmp_path / "there.safetensors", **options)
     altered(tmp_path / "there.safetensors", lambda said: said["layers"][0]["config"].update(config))
     with pytest.raises(ConformanceError, match=r"there.safetensors: .*: its header does not fit"):
         export(tmp_path / "there.safetensors", tmp_path / "out.safetensors")
