@@ -98,7 +98,8 @@ def _in_tolerances(error: NDArray[np.float64], expected: RoundedArray) -> NDArra
 def informative(expected: RoundedArray) -> bool:
     """Whether the tolerances say anything: most must be below a tenth of the step's root mean square.
 
-    Tolerances at the underflow floor are exact for every purpose, and do not count as wide.
+    Tolerances at the underflow floor are exact for every purpose, and do not count as wide, but where the step itself is
+    below it: one tensor of such numbers is as good as another.
     """
     deviation, value = expected.deviation, expected.value
     if deviation is None or expected.size == 0:
@@ -110,7 +111,8 @@ def informative(expected: RoundedArray) -> bool:
     if count == 0:
         return True
     model = expected.model
-    widest = max(0.1 * math.sqrt(squares / count), 64 * model.precision.smallest)
+    typical, floor = math.sqrt(squares / count), model.precision.smallest
+    widest = 0.1 * typical if 0 < typical < floor else max(0.1 * typical, 64 * floor)
     least = min(widest / (model.multiple * model.both_sides), float(np.finfo(deviation.dtype).max))
     wide = np.count_nonzero(deviation > least)
     return int(wide) * 2 <= expected.size

@@ -195,13 +195,14 @@ class _Projected(_MultiHead, NnxSubject):
     def apply(self, module: Any) -> jax.Array:
         """Project, split into heads, attend, merge, project."""
         heads, kv_heads, _, _ = self.widths(self.request)
+        projected = [getattr(module, name)(x) for name, x in zip(_PROJECTIONS, self.read(), strict=False)]
         split = [
-            getattr(module, name)(x).reshape(*x.shape[:2], count, -1)
-            for name, x, count in zip(_PROJECTIONS, self.read(), (heads, kv_heads, kv_heads), strict=False)
+            x.reshape(*x.shape[:2], count, x.shape[-1] // count)
+            for x, count in zip(projected, (heads, kv_heads, kv_heads), strict=True)
         ]
         mask = self.four()
         context = self.function.attend(*split, None if mask is None else self.array(mask), self.config)
-        merged = context.reshape(*context.shape[:2], -1)
+        merged = context.reshape(*context.shape[:2], context.shape[2] * context.shape[3])
         return module.output(merged) if hasattr(module, "output") else merged
 
 
