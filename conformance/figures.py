@@ -98,8 +98,8 @@ def _in_tolerances(error: NDArray[np.float64], expected: RoundedArray) -> NDArra
 def informative(expected: RoundedArray) -> bool:
     """Whether the tolerances say anything: most must be below a tenth of the step's root mean square.
 
-    Tolerances at the underflow floor are exact for every purpose, and do not count as wide, but where the step itself is
-    below it: one tensor of such numbers is as good as another.
+    Tolerances at the underflow floor are exact for every purpose, and do not count as wide, but where the step itself
+    is below it: one tensor of such numbers is as good as another.
     """
     deviation, value = expected.deviation, expected.value
     if deviation is None or expected.size == 0:

@@ -322,7 +322,11 @@ def _unfaithful(unit: _Unit, trace: Trace) -> str | None:
     """What to say where weights came back from the framework other than they went in, or did not come back."""
     for name, array in trace.weights.items():
         sent = unit.request.weights.get(name)
-        if sent is None or sent.shape != array.shape or not np.array_equal(sent, array.astype(np.float64), equal_nan=True):
+        if (
+            sent is None
+            or sent.shape != array.shape
+            or not np.array_equal(sent, array.astype(np.float64), equal_nan=True)
+        ):
             return f"the weight {name!r} does not come back from {unit.request.subject} as it went in: check its layout"
     for name in unit.request.weights if unit.back else ():
         if name not in trace.weights:

@@ -25,7 +25,7 @@ from conformance.errors import ConformanceError
 from conformance.fixture import read_folder
 from conformance.mat73 import read_mat73
 from conformance.policy import read_policy
-from conformance_adapters import keras_file, keras_hdf5
+from conformance_adapters import keras_hdf5
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 

@@ -1,6 +1,6 @@
 """jax.lax.conv_general_dilated with a group for each channel carries a NaN or infinity into the others, in float64.
 
-Each channel of a depthwise convolution is its own: a NaN in the first of three is a NaN in the first of the output alone,
+Each channel of a depthwise convolution is its own: a NaN in the first of three is one in the first of the output alone,
 as in float32 and in PyTorch and TensorFlow. On the CPU the others are multiplied with zeros of the kernel and added.
 https://docs.jax.dev/en/latest/_autosummary/jax.lax.conv_general_dilated.html
 """

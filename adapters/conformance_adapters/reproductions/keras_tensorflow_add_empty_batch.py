@@ -1,8 +1,8 @@
 """keras.ops.add of two matrices without rows fails on TensorFlow, which takes the second for a bias.
 
 The sum of two matrices of 0 rows and 4 columns is one, in tf.add, NumPy, and Keras on JAX and torch. A second matrix
-whose only axis of more than one element is its last is taken for a vector, though an axis has no element at all. An LSTM
-without bias of an empty batch comes to it. https://keras.io/api/ops/numpy/#add-function
+whose only axis of more than one element is its last is taken for a vector, though an axis has no element at all. The
+LSTM of an empty batch comes to it. https://keras.io/api/ops/numpy/#add-function
 """
 
 import os
