@@ -53,10 +53,10 @@ def test_the_same_seed_draws_the_same(sweep):
 
 def test_what_is_there_is_found_and_has_its_explanation(tmp_path):
     (tmp_path / "nothing.toml").touch()
-    asked = ("--layer", "softplus", "--adapter", "torch", "--dtype", "float64", "--most", "20")
+    asked = ("--layer", "pad", "--adapter", "keras-torch", "--dtype", "float32", "--most", "40")
     found = swept(*asked, explained=tmp_path / "nothing.toml")
     assert found.returncode == 1, found.stdout + found.stderr
-    assert "diverges: torch.nn.Softplus (softplus, torch, float64) at output" in found.stdout
+    assert "diverges: keras.ops.pad (pad, keras-torch, float32) at output: pad.mode = replicate" in found.stdout
     explained = swept(*asked)
     assert explained.returncode == 0, explained.stdout + explained.stderr
     assert "explained" in explained.stdout

@@ -27,7 +27,11 @@ class ConvTranspose(OnnxSubject):
 
     @classmethod
     def refuses(cls, request: Request) -> str | None:
-        """Its `pads` are what is cut off, and put nothing back."""
+        """Its `pads` are what is cut off, and put nothing back; `output_padding` is less than a stride or dilation."""
+        axes = spaces(request)
+        more, strides, dilation = (per_axis(request.config[n], axes) for n in ("output_padding", "strides", "dilation"))
+        if any(n >= max(s, d) for n, s, d in zip(more, strides, dilation, strict=True)):
+            return "its output_padding is less than the stride or the dilation"
         return "its pads are not negative" if min(map(min, transposed_crops(request))) < 0 else None
 
     def layouts(self) -> Sequence[Parameter]:

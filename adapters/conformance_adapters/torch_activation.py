@@ -68,9 +68,11 @@ class Prelu(TorchSubject):
 
     @classmethod
     def refuses(cls, request: Request) -> str | None:
-        """Its slopes have one axis."""
-        axes = request.weights["slope"].ndim
-        return None if axes == 1 else f"its slopes have one axis, not {axes}"
+        """Its slopes have one axis, and several are for the channels of a batch."""
+        slope, x = request.weights["slope"], request.inputs["x"]
+        if slope.ndim != 1:
+            return f"its slopes have one axis, not {slope.ndim}"
+        return "a slope for each channel asks for a batch" if x.ndim < 2 and len(slope) > 1 else None
 
     def make(self) -> torch.nn.Module:
         """The module with as many slopes."""
