@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test lint docs calibration detection fuzz octave chromium clean
+.PHONY: run test lint docs calibration detection fuzz sweep octave chromium clean
 
 run: $(READY)  ## the main job: every fixture on every adapter, and an HTML report at the end
 	$(BIN)/conformance run --html report.html
@@ -29,6 +29,9 @@ detection: $(READY)  ## planted faults in every framework: how many are detected
 
 fuzz: $(READY)  ## damaged and hostile files in every reader, a minute each
 	$(BIN)/python benchmarks/fuzz.py
+
+sweep: $(READY)  ## drawn configurations of every layer on every framework
+	$(BIN)/python benchmarks/sweep.py
 
 # The MATLAB fixtures are recorded by GNU Octave, and a test records them again.
 octave:

@@ -10,7 +10,7 @@ combinations do, and the seed settles which are drawn.
 
 What does not conform is printed in groups that have the same layer, subject, step and cause, each with the values of
 those choices that set it apart. `sweep.toml` beside this file has what is understood: patterns of names,
-a reason, and the script among the reproductions that shows it. A reason that nothing needs any more is told too.
+a reason, and the script among the reproductions that shows it. Reasons that nothing needed are told too.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ def main(arguments: list[str] | None = None) -> int:
     ran = sum(c.status != "unsupported" for c in cases)
     print(f"\n{ran} cases of {len(drawn)} configurations in {took:.0f} s: {60 * ran / took:.0f} a minute\n")
     reasons = tomllib.loads(given.explained.read_text(encoding="utf-8")).get("explanation", [])
-    return _told(cases, reasons, check=given.check, complete=given.adapter == [] and given.layer is None)
+    return _told(
+        cases, reasons, check=given.check, complete=given.most >= 12 and given.adapter == [] and given.layer is None
+    )
 
 
 def configurations(grid: Grid, most: int, seed: int) -> Iterator[Drawn]:
@@ -153,9 +155,9 @@ def _told(cases: list[Case], reasons: list[Mapping[str, Any]], *, check: bool, c
         )
         print(f"\n{status}: {subject} ({layer}, {adapters}, {dtypes}) {said}")
         print(f"  {len(alike)} cases; all have {_apart(alike, siblings)}\n  {alike[0].fixture}")
-    if complete:
-        for reason in (r for i, r in enumerate(reasons) if i not in used):
-            print(f"nothing needed the explanation: {reason['reason']}", file=sys.stderr)
+    idle = [reason["reason"] for number, reason in enumerate(reasons) if number not in used]
+    if complete and idle:
+        print(f"\n{len(idle)} explanations that nothing needed, of so many configurations:", *idle, sep="\n  ")
     return int(check and bool(groups))
 
 

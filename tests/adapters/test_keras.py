@@ -153,7 +153,7 @@ def test_every_layout_is_undone_exactly(subject):
     sizes = {
         "channel": 3, "out": 5, "height": 7, "width": 11, "(head dim)": 2 * 13, "(kvhead dim)": 3 * 13,
         "(gate unit)": 12 * 13, "state": 13, "unit": 13, "...": 17,
-        "multiplier": 2, "index": 19, "dim": 13,
+        "multiplier": 2, "index": 19, "dim": 13, "depth": 23,
     }  # fmt: skip
     for seed, parameter in enumerate(subject.parameters):
         left = parameter.pattern.partition(" -> ")[0].removeprefix("part ").strip()
