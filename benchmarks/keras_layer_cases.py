@@ -23,14 +23,14 @@ import unittest
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from fnmatch import fnmatchcase
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import numpy as np
+from judged_cases import Judged, explained, print_count, print_counts, told
 
 if TYPE_CHECKING:
     from conformance.rounding import RoundedArray
@@ -42,19 +42,7 @@ FAMILIES = ("activations", "attention", "convolutional", "core", "normalization"
 # What these tests call beside layers, or what they do with them, is not what a layer computes.
 LEFT_OUT = ("quanti", "lora", "sav", "serializ", "fit", "train", "memory", "distribut", "litert", "tflite", "gptq",
             "awq", "config", "symbolic", "onnx", "jit", "int4", "int8", "float8")  # fmt: skip
-GOOD = ("conforms",)
 PRINTED = 12  # with more decimals than these, a number was computed and not written down
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What became of a call, or of an expected value: a status, and why."""
-
-    name: str
-    layer: str
-    backend: str
-    status: str
-    message: str = ""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,43 +59,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     found = [case for backend in chosen for case in _apart(backend, given.tests or [])]
     reasons = tomllib.loads(EXPLAINED.read_text(encoding="utf-8"))["explanation"]
-    _print_counts(found)
-    left, used = [], set()
-    for case in found:
-        if case.status in GOOD:
-            continue
-        number = next((i for i, r in enumerate(reasons) if _explains(r, case)), None)
-        used.add(number)
-        why = case.message if number is None else reasons[number]["reason"]
-        print(f"{case.status:12} {case.backend:10} {case.name}: {why}")
-        if number is None:
-            left.append(case)
-    idle = [r for i, r in enumerate(reasons) if i not in used] if not given.tests and not given.backend else []
-    for reason in idle:
-        print(f"no case needs {reason} any more: take it out", file=sys.stderr)
-    if left:
-        print(f"{len(left)} without an explanation", file=sys.stderr)
-    return 1 if given.check and (left or idle) else 0
-
-
-def _explains(reason: dict[str, Any], case: Judged) -> bool:
-    return (
-        any(fnmatchcase(case.name, p) for p in reason["cases"])
-        and reason.get("says", "") in case.message
-        and case.backend in reason.get("backends", BACKENDS)
-    )
-
-
-def _print_counts(found: list[Judged]) -> None:
-    print(f"{'layer':24} {'cases':>5} {'conform':>8} {'other':>6}")
-    rows = [(layer, [c for c in found if c.layer == layer]) for layer in sorted({c.layer for c in found})]
-    for layer, cases in [*rows, ("all", found)]:
-        statuses = Counter(c.status for c in cases)
-        conform = sum(statuses[s] for s in GOOD)
-        print(f"{layer:24} {statuses.total():5} {conform:8} {statuses.total() - conform:6}")
-    expected = [c for c in found if c.name.endswith(EXPECTED)]
-    conform = sum(c.status in GOOD for c in expected)
-    print(f"{'of them expected values':24} {len(expected):5} {conform:8} {len(expected) - conform:6}")
+    print_counts("layer", found, sorted({case.kind for case in found}))
+    print_count("of them expected values", [case for case in found if case.name.endswith(EXPECTED)])
+    right = explained(found, reasons, complete=not given.tests and not given.backend)
+    return 1 if given.check and not right else 0
 
 
 def _apart(backend: str, tests: list[str]) -> list[Judged]:
@@ -221,7 +176,7 @@ class Recorder:
             self._found(title + EXPECTED, title.split()[-1], status, f"{figures.ratio:.3g} tolerances")
 
     def _found(self, title: str, layer: str, status: str, message: str | None) -> None:
-        self.found.append(Judged(title, layer, self.backend, status, message or ""))
+        self.found.append(Judged(title, layer, status, message or "", self.backend))
 
 
 def tests(paths: list[str]) -> Iterator[unittest.TestCase]:
@@ -335,11 +290,7 @@ def _half_a_unit(desired: Any) -> float:
 
 
 def _told(case: Any) -> str:
-    if case.status in ("unsupported", "error"):
-        return str(case.message)
-    causes = ", ".join(f"{c.convention} = {c.value}" for c in case.diagnosis) or "unexplained"
-    figures = ", ".join(f"{s.name} {s.accumulated.ratio:.3g}" for s in case.steps if s.accumulated is not None)
-    return f"at {case.culprit}: {causes} ({figures})"
+    return str(case.message) if case.status in ("unsupported", "error") else told(case)
 
 
 if __name__ == "__main__":

@@ -15,14 +15,12 @@ import argparse
 import sys
 import tomllib
 import warnings
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from judged_cases import Judged, explained, print_counts, told
 
 from conformance.errors import ConformanceError, Unsupported
 from conformance.figures import Figures, compare
@@ -45,20 +43,9 @@ OPERATORS = (
     "RotaryEmbedding", "Pad", "Flatten", "DepthToSpace",
 )  # fmt: skip
 EXPLAINED = Path(__file__).with_suffix(".toml")
-GOOD = ("conforms",)
 RECURRENT = ("LSTM", "GRU", "RNN")
 # Attention's fourth output is the value of a step, which one the attribute says.
 SCORES = ("scaled", "softcapped", "masked", "weights")
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What became of a case: a status, where and why."""
-
-    name: str
-    operator: str
-    status: str
-    message: str = ""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,32 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = given.operator or list(OPERATORS)
     found = [judged(case) for case in cases() if _operator(case) in chosen]
     reasons = tomllib.loads(EXPLAINED.read_text(encoding="utf-8"))["explanation"]
-    _print_counts(found, chosen)
-    left, used = [], set()
-    for case in found:
-        if case.status in GOOD:
-            continue
-        number = next((i for i, r in enumerate(reasons) if any(fnmatchcase(case.name, p) for p in r["cases"])), None)
-        used.add(number)
-        print(f"{case.status:14} {case.name}: {case.message if number is None else reasons[number]['reason']}")
-        if number is None:
-            left.append(case)
-    idle = [r for i, r in enumerate(reasons) if i not in used] if given.operator is None else []
-    for reason in idle:
-        print(f"no case needs the explanation of {', '.join(reason['cases'])} any more: take it out", file=sys.stderr)
-    if left:
-        print(f"{len(left)} without an explanation: {', '.join(c.name for c in left)}", file=sys.stderr)
-    return 1 if given.check and (left or idle) else 0
-
-
-def _print_counts(found: list[Judged], operators: list[str]) -> None:
-    print(f"{'operator':22} {'cases':>5} {'conform':>8} {'other':>6}")
-    for operator in operators:
-        statuses = Counter(c.status for c in found if c.operator == operator)
-        conform = sum(statuses[s] for s in GOOD)
-        print(f"{operator:22} {statuses.total():5} {conform:8} {statuses.total() - conform:6}")
-    conform = sum(c.status in GOOD for c in found)
-    print(f"{'all':22} {len(found):5} {conform:8} {len(found) - conform:6}")
+    print_counts("operator", found, chosen)
+    right = explained(found, reasons, complete=given.operator is None)
+    return 1 if given.check and not right else 0
 
 
 def cases() -> Iterator[Any]:
@@ -126,10 +90,7 @@ def judged(case: Any) -> Judged:
                 return Judged(name, operator, status, f"at the last time step: {verdict.ratio:.3g}")
     except (Unsupported, ConformanceError) as error:
         return Judged(name, operator, "not judged", str(error))
-    where = "" if verdict.culprit is None else f"at {verdict.culprit}: "
-    causes = ", ".join(f"{c.convention} = {c.value}" for c in verdict.causes) or "unexplained"
-    figures = ", ".join(f"{s.name} {s.accumulated.ratio:.3g}" for s in verdict.steps if s.accumulated is not None)
-    return Judged(name, operator, verdict.status, f"{where}{causes} ({figures})")
+    return Judged(name, operator, verdict.status, told(verdict))
 
 
 def _verdict(case: Any) -> Verdict | Figures:

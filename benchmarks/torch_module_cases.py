@@ -16,14 +16,12 @@ import copy
 import sys
 import tomllib
 import warnings
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import torch
+from judged_cases import Judged, explained, print_counts, told
 from torch import nn
 
 from conformance.checking import check, check_model
@@ -32,18 +30,7 @@ from conformance.result import Case
 
 EXPLAINED = Path(__file__).with_suffix(".toml")
 DTYPES = ("float32", "float64")
-GOOD = ("conforms",)
 UPDATED = (nn.modules.batchnorm._BatchNorm,)  # what training changes in what they compute
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What became of a case: a status, and why."""
-
-    name: str
-    module: str
-    status: str
-    message: str = ""
 
 
 class Called(nn.Module):
@@ -70,43 +57,16 @@ def main(arguments: list[str] | None = None) -> int:
         warnings.simplefilter("ignore")  # PyTorch's, about masks of two kinds and nested tensors
         known = [info for info in database() if info.name not in none and _wanted(info, given.module)]
         found = [judged for info in known for judged in cases(info)]
-    _print_counts(found)
-    left, used = [], set()
-    for case in found:
-        if case.status in GOOD:
-            continue
-        number = next((i for i, r in enumerate(reasons) if _explains(r, case)), None)
-        used.add(number)
-        print(f"{case.status:12} {case.name}: {case.message if number is None else reasons[number]['reason']}")
-        if number is None:
-            left.append(case)
-    idle = [r for i, r in enumerate(reasons) if i not in used] if given.module is None else []
-    for reason in idle:
-        print(f"no case needs the explanation of {', '.join(reason['cases'])} any more: take it out", file=sys.stderr)
-    if left:
-        print(f"{len(left)} without an explanation: {', '.join(c.name for c in left)}", file=sys.stderr)
+    print_counts("module", found, dict.fromkeys(case.kind for case in found))
+    right = explained(found, reasons, complete=given.module is None)
     gone = sorted(set(none) - {info.name for info in database()})
     if gone:
         print(f"PyTorch has no {', '.join(gone)} any more: take it out", file=sys.stderr)
-    return 1 if given.check and (left or idle or gone) else 0
+    return 1 if given.check and (gone or not right) else 0
 
 
 def _wanted(info: Any, chosen: list[str] | None) -> bool:
     return chosen is None or info.name.removeprefix("nn.") in chosen
-
-
-def _explains(reason: dict[str, Any], case: Judged) -> bool:
-    return any(fnmatchcase(case.name, p) for p in reason["cases"]) and reason.get("says", "") in case.message
-
-
-def _print_counts(found: list[Judged]) -> None:
-    print(f"{'module':24} {'cases':>5} {'conform':>8} {'other':>6}")
-    for module in dict.fromkeys(c.module for c in found):
-        statuses = Counter(c.status for c in found if c.module == module)
-        conform = sum(statuses[s] for s in GOOD)
-        print(f"{module:24} {statuses.total():5} {conform:8} {statuses.total() - conform:6}")
-    conform = sum(c.status in GOOD for c in found)
-    print(f"{'all':24} {len(found):5} {conform:8} {len(found) - conform:6}")
 
 
 def database() -> list[Any]:
@@ -163,11 +123,7 @@ def _trained(called: Called) -> Case:
 
 
 def _told(case: Case) -> str:
-    if case.status in ("unsupported", "error"):
-        return str(case.message)
-    causes = ", ".join(f"{c.convention} = {c.value}" for c in case.diagnosis) or "unexplained"
-    figures = ", ".join(f"{s.name} {s.accumulated.ratio:.3g}" for s in case.steps if s.accumulated is not None)
-    return f"at {case.culprit}: {causes} ({figures})"
+    return str(case.message) if case.status in ("unsupported", "error") else told(case)
 
 
 if __name__ == "__main__":
