@@ -78,11 +78,11 @@ class Convolution(KerasSubject):
         return self.instance(self.given["x"], training=False)
 
 
-class PaddedConvolution(Convolution):
-    """`keras.layers.Conv2D` behind `keras.layers.ZeroPadding2D` and their like: Keras's way to pad by given amounts."""
+class ZeroPadded(KerasSubject):
+    """A convolution behind `keras.layers.ZeroPadding2D` and its like: Keras's way to pad by given amounts."""
 
-    name = "keras.layers.ZeroPadding{axes}D+keras.layers.Conv{axes}D"
-    options: ClassVar = {"strides": None, "dilation": None, "groups": None, "padding": None}
+    axes: ClassVar[int]
+    instance: Any
 
     @classmethod
     def reason(cls, request: Request) -> str | None:
@@ -104,6 +104,13 @@ class PaddedConvolution(Convolution):
     def __call__(self) -> Any:
         """The output, `batch *space out`."""
         return self.instance(self.pad(self.given["x"]), training=False)
+
+
+class PaddedConvolution(ZeroPadded, Convolution):
+    """`keras.layers.Conv2D` and its like behind a padding."""
+
+    name = "keras.layers.ZeroPadding{axes}D+keras.layers.Conv{axes}D"
+    options: ClassVar = {**Convolution.options, "padding": None}
 
 
 Conv1D, Conv2D, Conv3D = (Convolution.over(axes) for axes in (1, 2, 3))

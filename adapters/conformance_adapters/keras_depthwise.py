@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from conformance.layout import Parameter
-from conformance_adapters.keras_convolution import KERAS_PADDING
+from conformance_adapters.keras_convolution import KERAS_PADDING, ZeroPadded
 from conformance_adapters.keras_subject import KerasSubject
 from conformance_adapters.window_padding import per_axis
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class DepthwiseConv2D(KerasSubject):
     """`keras.layers.DepthwiseConv2D`, whose `same` puts the odd pixel after."""
 
+    axes: ClassVar[int] = 2
     kind: ClassVar[str] = "DepthwiseConv2D"
     name = "keras.layers.DepthwiseConv2D"
     layer = "depthwise_conv2d"
@@ -92,40 +93,18 @@ class SeparableConv2D(DepthwiseConv2D):
         return {"filters": self.request.weights["pointwise_kernel"].shape[-1]}
 
 
-class _Padded(DepthwiseConv2D):
-    """One of them behind `keras.layers.ZeroPadding2D`: Keras's way to pad by given amounts."""
-
-    options: ClassVar = {"strides": None, "dilation": None, "padding": None}
-
-    @classmethod
-    def reason(cls, request: Request) -> str | None:
-        """Only explicit amounts need it."""
-        if isinstance(request.config["padding"], str):
-            return f"pads by given amounts only, not by {request.config['padding']!r}"
-        return super().reason(request)
-
-    def __init__(self, request: Request) -> None:
-        from keras import layers
-
-        super().__init__(request)
-        amounts = tuple(tuple(pair) for pair in request.config["padding"])
-        self.pad = layers.ZeroPadding2D(amounts, data_format="channels_last", dtype=request.dtype, name="padding")
-
-    def __call__(self) -> Any:
-        """The output, `batch height width out`."""
-        return self.instance(self.pad(self.given["x"]), training=False)
-
-
-class PaddedDepthwiseConv2D(_Padded):
+class PaddedDepthwiseConv2D(ZeroPadded, DepthwiseConv2D):
     """`keras.layers.DepthwiseConv2D` behind a padding."""
 
     name = "keras.layers.ZeroPadding2D+keras.layers.DepthwiseConv2D"
+    options: ClassVar = {**DepthwiseConv2D.options, "padding": None}
 
 
-class PaddedSeparableConv2D(_Padded, SeparableConv2D):
+class PaddedSeparableConv2D(ZeroPadded, SeparableConv2D):
     """`keras.layers.SeparableConv2D` behind a padding."""
 
     name = "keras.layers.ZeroPadding2D+keras.layers.SeparableConv2D"
+    options: ClassVar = {**SeparableConv2D.options, "padding": None}
 
 
 SUBJECTS = (DepthwiseConv2D, PaddedDepthwiseConv2D, SeparableConv2D, PaddedSeparableConv2D)
