@@ -56,7 +56,8 @@ class Reader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.printed: str | None = None
-        self.environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "FORCE_COLOR", "PYTHONPATH")}
+        own = ("COLUMNS", "FORCE_COLOR", "PYTHONPATH", "PYTEST_ADDOPTS")
+        self.environment = {k: v for k, v in os.environ.items() if k not in own}
         self.environment |= {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(folder),
